@@ -1,0 +1,1 @@
+"""One file per model; `registry.py` is the table."""

@@ -1,0 +1,252 @@
+"""The contract of a model: a Forecaster is a recipe, a Predictor is what fitting it returns.
+
+A stored predictor is a folder: `manifest.json` (what it is, with the checksum of the weights) and
+`weights.safetensors` (its arrays). No file in it is executable or a pickle.
+"""
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, HorizonError
+from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
+from tsforecast.nn.config import TrainConfig
+from tsforecast.panel import FloatArray, Panel
+
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class About:
+    """What a model is, for tables and for the service."""
+
+    family: str  # "baseline" | "recurrent" | "additive" …
+    scope: Literal["local", "global"]  # one fit per series | one fit over all series
+    source: str  # paper or book
+    minimal_history: str  # in words, with units
+    covariates: Literal["none", "known-future"] = "none"
+    needs_training: bool = True  # False: answers from the history alone, at no cost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a fit has seen: stored with the model and said with each answer."""
+
+    horizon: int  # longest horizon that can be asked, steps
+    freq: str | int  # of the panel it was fitted on
+    season: int  # steps
+    trained_until: str  # last timestamp seen, ISO 8601, or the last integer step
+    series: int
+    observations: int  # rows with a target
+    seed: int
+    covariate_names: tuple[str, ...] = ()
+    tz: str | None = None
+
+    @classmethod
+    def of(cls, panel: Panel, *, horizon: int, seed: int) -> Self:
+        last = panel.timestamps.max() if len(panel.timestamps) else ""
+        return cls(
+            horizon=horizon,
+            freq=panel.freq,
+            season=panel.season,
+            trained_until=str(last) if panel.is_integer_clock else str(np.datetime_as_string(last, unit="s")),
+            series=len(panel),
+            observations=int(np.isfinite(panel.target).sum()),
+            seed=seed,
+            covariate_names=panel.covariate_names,
+            tz=panel.tz,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """One line of a training log. `values` has at least "train_loss"; with validation, "val_loss"."""
+
+    number: int  # from 1
+    values: Mapping[str, float]  # finite numbers; units are part of the name (…_per_s, …_s)
+
+
+Callback = Callable[[Epoch], None]
+
+
+class Predictor(ABC):
+    """A fitted model. Immutable, so many request threads may share it."""
+
+    recipe: "Forecaster"
+    facts: Facts
+
+    @abstractmethod
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        horizon: int | None = None,
+        quantile_levels: Sequence[float] = DEFAULT_QUANTILE_LEVELS,
+        future: FloatArray | None = None,
+    ) -> Forecast:
+        """Forecast the `horizon` steps after the end of each series of `panel`.
+
+        Args:
+            panel: histories; the series need not be those of the fit.
+            horizon: steps, at most `facts.horizon`; None = `facts.horizon`.
+            quantile_levels: ascending, inside (0, 1); any levels, not only those trained on.
+            future: known-future covariates, (S, H, C) in the order of `panel.covariate_names`.
+
+        Raises:
+            HorizonError, OptionError, HistoryTooShort, FrequencyError, CovariateError.
+        """
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays for the safetensors file, JSON values for the manifest) that `from_state` needs."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(
+        cls, recipe: "Forecaster", facts: Facts, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
+    ) -> "Predictor":
+        """The predictor that `state` described."""
+
+    def check_request(self, panel: Panel, horizon: int | None, future: FloatArray | None = None) -> int:
+        """The horizon to use, after checking that this model may forecast `panel`."""
+        asked = self.facts.horizon if horizon is None else horizon
+        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
+            raise HorizonError(f"horizon must be a positive number of steps, got {asked!r}", field="horizon")
+        if asked > self.facts.horizon:
+            raise HorizonError(
+                f"horizon {asked} is longer than the {self.facts.horizon} steps this {self.recipe.name!r} was fitted for; "
+                f"ask for at most {self.facts.horizon}, or fit with horizon={asked}",
+                field="horizon",
+            )
+        if panel.freq != self.facts.freq:
+            raise FrequencyError(
+                f"the model was fitted on steps of {self.facts.freq!r}, these series step by {panel.freq!r}; "
+                "resample them or choose a model of that frequency",
+                field="freq",
+            )
+        names = self.facts.covariate_names
+        if self.recipe.about.covariates != "none" and names != panel.covariate_names:
+            raise CovariateError(
+                f"the model was fitted with covariates {list(names)}, the panel has {list(panel.covariate_names)}",
+                field="covariates",
+            )
+        if self.recipe.about.covariates != "none" and names:
+            if future is None:
+                raise CovariateError(f"the model needs the future of covariates {list(names)}; pass future=", field="future")
+            if future.shape != (len(panel), asked, len(names)):
+                raise CovariateError(
+                    f"future must have shape (S, H, C) = {(len(panel), asked, len(names))}, got {future.shape}", field="future"
+                )
+        return asked
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the predictor into `folder` (made if missing) as JSON + safetensors; return the folder."""
+        from safetensors.numpy import save as to_bytes
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        arrays, values = self.state()
+        weights = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        (target / WEIGHTS).write_bytes(weights)
+        manifest = {
+            "format": FORMAT,
+            "kind": "predictor",
+            "model": self.recipe.name,
+            "options": asdict(self.recipe),  # type: ignore[call-overload]  # every recipe is a dataclass
+            "facts": asdict(self.facts),
+            "values": values,
+            "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()},
+        }
+        (target / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        return target
+
+
+class Forecaster(ABC):
+    """A recipe for a model: a frozen dataclass of options, no data."""
+
+    name: ClassVar[str]  # as in the registry
+    about: ClassVar[About]
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls) -> Self:
+        """A version that fits in well under a second on a CPU, for tests and dry runs."""
+
+    @abstractmethod
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        horizon: int,
+        seed: int = 0,
+        train: TrainConfig | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Predictor:
+        """Learn from `panel`; the same panel, options and seed give the same predictor.
+
+        Args:
+            panel: histories to learn from; left as it is.
+            horizon: steps the predictor has to reach.
+            seed: for all chance in the fit; no global random state is read or changed.
+            train: how to train (epochs, learning rate, device, workers …); models without training ignore it.
+            callbacks: called after each epoch, in order.
+
+        Raises:
+            HorizonError, HistoryTooShort, OptionError.
+        """
+
+    @classmethod
+    @abstractmethod
+    def predictor_class(cls) -> type[Predictor]:
+        """The class of what `fit` returns."""
+
+
+def check_horizon(horizon: int) -> int:
+    """`horizon` if it is a positive int.
+
+    Raises:
+        HorizonError: it is not.
+    """
+    if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 1:
+        raise HorizonError(f"horizon must be a positive number of steps, got {horizon!r}", field="horizon")
+    return horizon
+
+
+def load_predictor(folder: str | os.PathLike[str]) -> Predictor:
+    """Read what `Predictor.save` wrote, on any machine.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, of a newer format, or of a model this version does not have.
+    """
+    from safetensors.numpy import load as from_bytes
+
+    from tsforecast.models.registry import model_class
+
+    source = Path(folder)
+    try:
+        manifest = json.loads((source / MANIFEST).read_text())
+        weights = (source / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{source} is not a stored model: {error}; save one with predictor.save(folder)") from error
+    if manifest.get("format", 0) > FORMAT:
+        raise ArtifactError(f"{source} has format {manifest['format']}, this version reads up to {FORMAT}; upgrade tsforecast")
+    if hashlib.sha256(weights).hexdigest() != manifest.get("sha256", {}).get(WEIGHTS):
+        raise ArtifactError(f"{source / WEIGHTS} does not match its checksum in {MANIFEST}; copy the model again")
+    try:
+        recipe_class = model_class(manifest["model"])
+        known = {field.name for field in fields(recipe_class)}  # type: ignore[arg-type]  # every recipe is a dataclass
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["options"].items() if k in known}
+        facts = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["facts"].items()}
+        return recipe_class.predictor_class().from_state(
+            recipe_class(**options), Facts(**facts), from_bytes(weights), manifest["values"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{source / MANIFEST} is damaged: {error!r}; copy the model again") from error

@@ -1,0 +1,1 @@
+"""The shared core: tensors only, never frames."""

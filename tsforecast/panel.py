@@ -1,0 +1,111 @@
+"""What comes in: many series on one regular clock, validated once and stored end to end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+TimeArray = npt.NDArray[np.datetime64] | IntArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """Many regular series, stored end to end without padding.
+
+    Series i owns rows `offsets[i]:offsets[i + 1]`; inside a series rows ascend by exactly one step of `freq`.
+    The arrays are read-only: a step that changes them returns a new panel.
+    Build one with `tsforecast.panel_from_frame`, which checks all this; the constructor trusts its caller.
+    """
+
+    series_ids: tuple[str, ...]  # (S,) in order of first appearance
+    offsets: IntArray  # (S + 1,) int64
+    timestamps: TimeArray  # (N,) datetime64[ns], instants in UTC (naive input: as given) | int64 steps
+    target: FloatArray  # (N,) float64, NaN = not observed
+    freq: str | int  # pandas offset alias, e.g. "h", "W-SUN", "15min" | steps per row of an integer clock
+    season: int  # steps in the main season, e.g. 24 for "h"; 1 = none
+    tz: str | None = None  # IANA zone of the wall clock (daily and longer steps follow it); None = naive
+    covariates: FloatArray | None = None  # (N, C) float64, known in the future too; None = no covariates
+    covariate_names: tuple[str, ...] = ()  # (C,)
+
+    def __post_init__(self) -> None:
+        for array in (self.offsets, self.timestamps, self.target, self.covariates):
+            if array is not None:
+                array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.series_ids)
+
+    def __iter__(self) -> Iterator[tuple[str, FloatArray]]:
+        """Yield (series_id, target of that series with shape (T,))."""
+        for i, series_id in enumerate(self.series_ids):
+            yield series_id, self.target[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> IntArray:
+        """Rows of each series, (S,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def is_integer_clock(self) -> bool:
+        return isinstance(self.freq, int)
+
+    def last_timestamps(self) -> TimeArray:
+        """Timestamp of the last row of each series, (S,)."""
+        return self.timestamps[self.offsets[1:] - 1]
+
+    def rows(self, keep: npt.NDArray[np.bool_]) -> "Panel":
+        """The panel with only the rows where `keep` (N,) is true; series left without rows are gone.
+
+        The caller keeps series regular, so cut only at their ends.
+        """
+        kept = np.add.reduceat(keep, self.offsets[:-1], dtype=np.int64) if len(self) else np.zeros(0, np.int64)
+        alive = kept > 0
+        return replace(
+            self,
+            series_ids=tuple(series_id for series_id, one in zip(self.series_ids, alive, strict=True) if one),
+            offsets=np.concatenate([[0], np.cumsum(kept[alive])]).astype(np.int64),
+            timestamps=self.timestamps[keep],
+            target=self.target[keep],
+            covariates=None if self.covariates is None else self.covariates[keep],
+        )
+
+    def row_in_series(self) -> IntArray:
+        """Position of each row within its series, from 0, (N,)."""
+        return np.arange(len(self.target)) - np.repeat(self.offsets[:-1], self.lengths)
+
+    def without_last(self, steps: int) -> "Panel":
+        """The panel as it was `steps` steps ago: the last `steps` rows of each series are gone.
+
+        Series not longer than `steps` are gone altogether.
+        """
+        return self.rows(self.row_in_series() < np.repeat(self.lengths - steps, self.lengths))
+
+    def tail(self, steps: int) -> "Panel":
+        """The last `steps` rows of each series (all rows of a shorter one)."""
+        return self.rows(self.row_in_series() >= np.repeat(self.lengths - steps, self.lengths))
+
+    def until(self, moment: np.datetime64 | int) -> "Panel":
+        """The panel as it was at `moment`: rows later than it are gone, rows at it stay."""
+        return self.rows(self.timestamps <= moment)
+
+    def select(self, indices: npt.ArrayLike) -> "Panel":
+        """The series at `indices` (integers), in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)  # (N',)
+        return replace(
+            self,
+            series_ids=tuple(self.series_ids[i] for i in chosen),
+            offsets=offsets,
+            timestamps=self.timestamps[rows],
+            target=self.target[rows],
+            covariates=None if self.covariates is None else self.covariates[rows],
+        )
+
+    def with_target(self, target: FloatArray) -> "Panel":
+        """The same rows with other values, (N,)."""
+        return replace(self, target=target)
