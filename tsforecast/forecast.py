@@ -91,3 +91,22 @@ def check_quantile_levels(quantile_levels: Sequence[float]) -> tuple[float, ...]
     if any(b <= a for a, b in zip(levels, levels[1:], strict=False)):
         raise OptionError(f"quantile_levels must ascend without repeats, got {list(levels)}", field="quantile_levels")
     return levels
+
+
+def interpolate_levels(quantiles: FloatArray, levels: Sequence[float], asked: Sequence[float]) -> FloatArray:
+    """Quantiles (…, Q) at `levels` -> quantiles (…, Q') at `asked`, non-decreasing.
+
+    Between two levels the quantile is linear in the normal score of the level, and so it goes on beyond the
+    outermost ones: exact for a normal distribution, and never crossing.
+    """
+    from scipy.special import ndtri
+
+    if tuple(levels) == tuple(asked):
+        return quantiles
+    known, wanted = ndtri(np.asarray(levels)), ndtri(np.asarray(asked))  # normal scores
+    if len(known) == 1:
+        return np.repeat(quantiles, len(wanted), axis=-1)
+    upper = np.clip(np.searchsorted(known, wanted), 1, len(known) - 1)  # (Q',)
+    weight = (wanted - known[upper - 1]) / (known[upper] - known[upper - 1])
+    found = quantiles[..., upper - 1] * (1 - weight) + quantiles[..., upper] * weight
+    return np.maximum.accumulate(found, axis=-1)

@@ -1,0 +1,1 @@
+"""The batch face: recipes run on schedule, the same flow as the service with other ends."""

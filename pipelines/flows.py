@@ -1,0 +1,55 @@
+"""A recipe's names and options -> flows and repair steps, or an error that names the key in the recipe file."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pipelines.recipe import ModelOptions, Recipe, RecipeFile
+from tsforecast.errors import ForecastError, RecipeError
+from tsforecast.flow import ForecastFlow
+from tsforecast.models.registry import build_model
+from tsforecast.panel import Panel
+from tsforecast.postprocess import postprocess_named
+from tsforecast.preprocessing.transforms import build_transform
+
+
+def flow_of(recipe: Recipe, model: ModelOptions) -> ForecastFlow:
+    """The flow of one contender: the recipe's steps, this model, the recipe's last touches.
+
+    Raises:
+        RecipeError: a step, model, option or last touch does not exist, or an option has a bad value.
+    """
+    steps = []
+    for i, step in enumerate(recipe.steps):
+        with _at(f"steps[{i}]"):
+            steps.append(build_transform(step.name, **step.options))
+    touches = []
+    for i, name in enumerate(recipe.postprocess):
+        with _at(f"postprocess[{i}]"):
+            touches.append(postprocess_named(name))
+    place = [one.label for one in recipe.models].index(model.label) if model in recipe.models else 0
+    with _at(f"models[{place}]"):
+        return ForecastFlow(transforms=tuple(steps), model=build_model(model.name, **model.options), postprocess=tuple(touches))
+
+
+def check_names(file: RecipeFile) -> None:
+    """Build everything that `file` names, and drop it.
+
+    Raises:
+        RecipeError: see `flow_of` and `repairs_of`; the message begins with the name of the file.
+    """
+    try:
+        repairs_of(file.recipe)
+        for model in file.recipe.contenders():
+            flow_of(file.recipe, model)
+    except RecipeError as error:
+        raise RecipeError(f"{file.path.name}: {error}", field=error.field) from error
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Errors of the block, as errors of the recipe at `place`."""
+    try:
+        yield
+    except (ForecastError, TypeError, ValueError) as error:
+        field = getattr(error, "field", None)
+        raise RecipeError(f"{place}: {error}", field=f"{place}.{field}" if field else place) from error

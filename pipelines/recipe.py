@@ -1,0 +1,271 @@
+"""A TOML file -> Recipe: everything a run needs to know, checked before any work begins.
+
+Reading a recipe loads neither torch nor pandas; whether models, steps and their options exist is asked by `flows.py`.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pipelines.environment import secret_in
+from pipelines.tables import read_table
+from tsforecast.errors import RecipeError
+from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, check_quantile_levels
+from tsforecast.nn.config import TrainConfig
+
+BASELINE = "seasonal_naive"  # what a model must beat to be promoted
+Metric = Literal["mae", "rmse", "smape", "wape", "mase", "rmsse", "owa", "pinball", "wql", "crps", "msis_80"]  # lower is better
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where the series come from; `kind` says which of the fields below it count."""
+
+    kind: Literal["dataset", "csv", "parquet", "sql"]
+    name: str | None = None  # dataset: as in tsforecast.datasets
+    path: str | None = None  # csv, parquet: relative to the recipe's folder
+    url: str | None = None  # sql: SQLAlchemy URL, its password as ${NAME}
+    query: str | None = None  # sql: one SELECT
+    id: str = "unique_id"  # column that names the series
+    time: str = "ds"  # column of timestamps or integer steps
+    target: str = "y"
+    series: str | None = None  # name of the only series, for data without an id column
+    covariates: tuple[str, ...] = ()  # columns known in the future too; their rows after as_of are read, the target's not
+
+    def __post_init__(self) -> None:
+        _needs(self, {"dataset": ("name",), "csv": ("path",), "parquet": ("path",), "sql": ("url", "query")})
+        _no_password(self.url)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resample:
+    """To a coarser or a regular clock."""
+
+    freq: str | int  # pandas offset alias | steps
+    how: Literal["sum", "mean", "median", "min", "max", "first", "last"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PanelOptions:
+    """How rows become a panel."""
+
+    freq: str | int | None = None  # pandas offset alias | steps of an integer clock; None = told from the data
+    season: int | None = None  # steps; None = from freq
+    missing_steps: Literal["error", "nan"] = "error"  # missing timestamps inside a series: refuse | insert without a value
+    resample: Resample | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, "season", "freq")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One transform or repair; `options` are those of its class."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastOptions:
+    """What is asked of the champion."""
+
+    horizon: int  # steps
+    quantile_levels: tuple[float, ...] = DEFAULT_QUANTILE_LEVELS
+
+    def __post_init__(self) -> None:
+        _positive(self, "horizon")
+        check_quantile_levels(self.quantile_levels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BacktestOptions:
+    """How models are compared."""
+
+    folds: int = 3  # origins
+    step: int | None = None  # steps between origins; None = horizon
+    refit: bool = False  # True: train anew at each origin; False: train once, before the first
+    metric: Metric = "mase"  # decides who becomes champion
+
+    def __post_init__(self) -> None:
+        _positive(self, "folds", "step")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelOptions:
+    """One model of the comparison."""
+
+    name: str  # as in the registry
+    label: str = ""  # its name in this recipe; "" = name
+    options: Mapping[str, Any] = field(default_factory=dict)  # fields of its class
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", self.name)
+        _plain_name(self.label, "label")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sink:
+    """Where forecasts go beside the run folder."""
+
+    kind: Literal["parquet", "csv", "sql"]
+    path: str | None = None  # parquet, csv: relative to the recipe's folder; {recipe} and {as_of} are filled in
+    url: str | None = None  # sql: SQLAlchemy URL, its password as ${NAME}
+    table: str | None = None  # sql: made when missing; rows of the same recipe and as_of are replaced
+
+    def __post_init__(self) -> None:
+        _needs(self, {"csv": ("path",), "parquet": ("path",), "sql": ("url", "table")})
+        _no_password(self.url)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingOptions:
+    """Where MLflow is; an empty table means the local store."""
+
+    uri: str | None = None  # sqlite:///… or a server's URL; None = the machine's default
+    experiment: str | None = None  # None = the recipe's name
+    registered_name: str | None = None  # None = the recipe's name
+
+    def __post_init__(self) -> None:
+        _no_password(self.uri, "uri")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """When `tsforecast schedule` runs the recipe."""
+
+    cron: str  # minute hour day month weekday, as crontab reads them
+    timezone: str = "UTC"  # IANA name
+
+    def __post_init__(self) -> None:
+        if len(self.cron.split()) != 5:
+            raise RecipeError(f"cron must have five fields, minute hour day month weekday, got {self.cron!r}", field="cron")
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError) as error:
+            raise RecipeError(
+                f"timezone must be an IANA name such as Europe/Berlin, got {self.timezone!r}", field="timezone"
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One run, as data."""
+
+    name: str  # names the run folder, the experiment and the registered model
+    source: Source
+    forecast: ForecastOptions
+    models: tuple[ModelOptions, ...]
+    seed: int = 0
+    panel: PanelOptions = field(default_factory=PanelOptions)
+    repair: tuple[Step, ...] = ()  # fill holes, outliers … before anything else sees the panel
+    steps: tuple[Step, ...] = ()  # invertible transforms, undone after the model
+    postprocess: tuple[str, ...] = ()
+    backtest: BacktestOptions = field(default_factory=BacktestOptions)
+    sink: Sink | None = None
+    tracking: TrackingOptions | None = None  # None: the run is not tracked
+    schedule: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        _plain_name(self.name, "name")
+        if not self.models:
+            raise RecipeError("models is empty; add a [[models]] table with a name", field="models")
+        labels = [model.label for model in self.models]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice:
+            raise RecipeError(f"models has {twice!r} twice; give one of them another label", field="models")
+
+    def contenders(self) -> tuple[ModelOptions, ...]:
+        """The models to train, with the baseline among them: without it nothing could be promoted."""
+        if any(model.name == BASELINE for model in self.models):
+            return self.models
+        return (ModelOptions(name=BASELINE), *self.models)
+
+    def baseline(self) -> ModelOptions:
+        """The contender that a model must beat."""
+        return next(model for model in self.contenders() if model.name == BASELINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeFile:
+    """A recipe and where it was read."""
+
+    recipe: Recipe
+    path: Path
+    text: str
+
+    @property
+    def folder(self) -> Path:
+        """Relative paths of the recipe begin here."""
+        return self.path.resolve().parent
+
+
+def read_recipe(path: str | Path) -> RecipeFile:
+    """Read and check a recipe.
+
+    Raises:
+        RecipeError: no such file, no TOML, an unknown key, or a value of the wrong type or range.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}; give the path of a recipe.toml"
+        ) from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+    return RecipeFile(recipe=read_table(Recipe, table, file=path.name), path=path, text=text)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short name for values that JSON can hold: equal values, equal name."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
+
+
+def _needs(owner: Source | Sink, needed: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse an owner that lacks a field of its kind, or has one of another kind."""
+    mine = needed[owner.kind]
+    for name in mine:
+        if not getattr(owner, name):
+            raise RecipeError(f"{name} is missing, kind = {owner.kind!r} needs it", field=name)
+    for name in sorted({name for names in needed.values() for name in names} - set(mine)):
+        if getattr(owner, name) is not None:
+            raise RecipeError(f"{name} has no meaning for kind = {owner.kind!r}, which takes {' and '.join(mine)}", field=name)
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if isinstance(value, int) and value < 1:
+            raise RecipeError(f"{name} must be at least 1, got {value}", field=name)
+
+
+def _plain_name(text: str, name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        raise RecipeError(
+            f"{name} becomes the name of a folder: letters, digits, '_', '-' and '.' only, beginning with a letter or digit, "
+            f"got {text!r}",
+            field=name,
+        )
+
+
+def _no_password(url: str | None, name: str = "url") -> None:
+    if url and secret_in(url):
+        raise RecipeError(
+            f"{name} has a password in it; write ${{NAME}} in its place and set NAME in the environment", field=name
+        )

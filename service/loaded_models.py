@@ -1,0 +1,219 @@
+"""Reference -> a model in memory, warm and of the version the store means now. What request threads share.
+
+A background thread looks all references up again every few seconds, loads and warms a new version beside the old one,
+then swaps; when that fails the old one stays and the log says why. The default model is never dropped.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from service.errors import Problem
+from service.model_store import ModelStore, Reference, StoredModel
+from tsforecast import __version__
+from tsforecast.errors import ForecastError, UnknownModel
+from tsforecast.flow import FittedFlow
+from tsforecast.forecast import Forecast
+from tsforecast.models.base import Facts, Forecaster
+from tsforecast.models.registry import available_models, build_model, model_class
+from tsforecast.panel import Panel
+
+log = logging.getLogger("service.models")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedModel:
+    """A model that can answer at once: a stored flow, or a recipe that needs no training."""
+
+    name: str
+    version: str  # of the store; of this package for a recipe that needs no training
+    architecture: str
+    trained_until: str | None  # None: nothing was trained
+    flow: FittedFlow | None = None
+    recipe: Forecaster | None = None
+
+    @property
+    def facts(self) -> Facts | None:
+        """What the fit has seen; None without training."""
+        return self.flow.facts if self.flow else None
+
+    def predict(self, panel: Panel, *, horizon: int, quantile_levels: Sequence[float]) -> Forecast:
+        if self.flow is not None:
+            return self.flow.predict(panel, horizon=horizon, quantile_levels=quantile_levels)
+        assert self.recipe is not None
+        return self.recipe.fit(panel, horizon=horizon).predict(panel, horizon=horizon, quantile_levels=quantile_levels)
+
+
+@dataclass(kw_only=True, eq=False)
+class LoadedModels:
+    """The models in memory, at most `capacity` stored ones and the default."""
+
+    store: ModelStore
+    warm: Callable[[FittedFlow], None]  # asks a fresh model once, so that the first caller does not wait
+    default: str | None = None  # None = the only stored model
+    capacity: int = 4
+    refresh_seconds: float = 30.0
+    _models: "OrderedDict[str, ServedModel]" = field(default_factory=OrderedDict)  # reference -> model, latest used last
+    _default: ServedModel | None = None
+    _reason: str = "the default model is being loaded"  # why the default is not ready
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the three above; held for moments
+    _loading: threading.Lock = field(default_factory=threading.Lock)  # one load at a time
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Load the default model and keep all models up to date, in a thread."""
+        threading.Thread(target=self._keep_fresh, name="models", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why the default model cannot answer; None when it can."""
+        with self._lock:
+            return None if self._default else self._reason
+
+    def get(self, reference: str | None) -> ServedModel:
+        """The model `reference` means, loaded if need be; None = the default.
+
+        Raises:
+            UnknownModel, TrackingError, ArtifactError: there is none, or it cannot be had.
+            Problem: 503, the default model is not loaded yet.
+        """
+        with self._lock:
+            if reference is None:
+                if self._default is None:
+                    detail = f"{self._reason}; name a model, or try again later"
+                    raise Problem(503, "not-ready", detail, headers={"Retry-After": "5"})
+                return self._default
+            if reference in self._models:
+                self._models.move_to_end(reference)
+                return self._models[reference]
+        with self._loading:
+            with self._lock:  # another thread may have loaded it while this one waited
+                if reference in self._models:
+                    return self._models[reference]
+            model = self._find(reference)
+            with self._lock:
+                self._models[reference] = model
+                while len(self._models) > self.capacity:
+                    self._models.popitem(last=False)
+            return model
+
+    def refresh(self) -> None:
+        """Look every reference up again and swap in what has changed; what cannot be had stays as it is."""
+        with self._loading:
+            self._refresh_default()
+            for reference in list(self._models):
+                self._refresh_one(reference)
+
+    def _keep_fresh(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.refresh()
+            except Exception:
+                log.exception("looking for new models failed; the loaded ones stay, next look in %g s", self.refresh_seconds)
+            self._stopped.wait(self.refresh_seconds)
+
+    def _refresh_default(self) -> None:
+        try:
+            reference = self.default or self._only_model()
+            fresh = self._newer(reference, self._default)
+        except Exception as error:  # whatever a store or a model may raise: the old model stays
+            self._say_default_failed(error)
+            return
+        if fresh is not None:
+            with self._lock:
+                self._default = fresh
+            log.info("the default model is %s version %s", fresh.name, fresh.version)
+
+    def _say_default_failed(self, error: Exception) -> None:
+        if self._default is not None:
+            log.error("the default model stays at version %s: %s", self._default.version, error, exc_info=_trace(error))
+            return
+        # Problems of the store may hold addresses and paths; those of the caller's wording do not.
+        reason = str(error) if isinstance(error, UnknownModel) else "the default model cannot be loaded; the log says why"
+        log.error("the default model cannot be loaded: %s", error, exc_info=_trace(error))
+        with self._lock:
+            self._reason = reason
+
+    def _only_model(self) -> str:
+        names = self.store.names()
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise UnknownModel(f"TSF_DEFAULT_MODEL has to say which model is the default: {', '.join(names[:20])}")
+        raise UnknownModel(
+            f"no model is stored in {self.store.where()}; train one with `tsforecast run RECIPE`, "
+            "or set TSF_DEFAULT_MODEL=seasonal_naive to serve without one"
+        )
+
+    def _refresh_one(self, reference: str) -> None:
+        old = self._models.get(reference)
+        try:
+            fresh = self._newer(reference, old)
+        except UnknownModel as error:
+            log.warning("model %r is gone: %s", reference, error)
+            with self._lock:
+                self._models.pop(reference, None)
+            return
+        except Exception as error:  # as above
+            log.error("model %r stays at version %s: %s", reference, old.version if old else "-", error, exc_info=_trace(error))
+            return
+        if fresh is not None:
+            with self._lock:
+                if reference in self._models:  # it may have been dropped meanwhile
+                    self._models[reference] = fresh
+            log.info("model %r is now version %s", reference, fresh.version)
+
+    def _newer(self, reference: str, current: ServedModel | None) -> ServedModel | None:
+        """What `reference` means now, warm; None if that is `current`."""
+        stored = self._resolve(reference)
+        if current is not None and stored is None and current.flow is None:
+            return None  # still no stored model, still the same recipe
+        if current is not None and stored is not None and (stored.name, stored.version) == (current.name, current.version):
+            return None
+        return self._find(reference, stored)
+
+    def _resolve(self, reference: str) -> StoredModel | None:
+        """The stored version; None if it is the name of an architecture that needs no training and is not stored."""
+        try:
+            return self.store.resolve(reference)
+        except UnknownModel as error:
+            wanted = Reference.parse(reference)
+            if wanted.name not in available_models():
+                raise
+            if model_class(wanted.name).about.needs_training:
+                raise UnknownModel(f"{error}; {wanted.name!r} is an architecture that has to be trained first", field="model") from error
+            if wanted.alias or wanted.version:
+                raise
+            return None
+
+    def _find(self, reference: str, stored: StoredModel | None = None) -> ServedModel:
+        stored = stored or self._resolve(reference)
+        if stored is None:
+            recipe = build_model(reference)
+            return ServedModel(name=reference, version=__version__, architecture=reference, trained_until=None, recipe=recipe)
+        for model in self._in_memory():  # the same version under another reference
+            if model.flow is not None and (model.name, model.version) == (stored.name, stored.version):
+                return model
+        flow = self.store.load(stored)
+        self.warm(flow)
+        return ServedModel(
+            name=stored.name,
+            version=stored.version,
+            architecture=flow.recipe.name,
+            trained_until=flow.facts.trained_until,
+            flow=flow,
+        )
+
+    def _in_memory(self) -> list[ServedModel]:
+        with self._lock:
+            return [*self._models.values(), *([self._default] if self._default else [])]
+
+
+def _trace(error: Exception) -> Exception | None:
+    """What to log the traceback of: only what this library did not raise on purpose."""
+    return None if isinstance(error, ForecastError) else error

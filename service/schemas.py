@@ -1,0 +1,201 @@
+"""The shapes of requests and answers, for the documentation and for clients that generate code from it.
+
+Requests are read by `service/forecast_request.py`, by hand and for speed; a test keeps the two in step. The examples
+are true: a test posts each of them and compares the answer with the one written here.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Health(Strict):
+    status: Literal["alive", "ready"]
+
+
+class SeriesIn(Strict):
+    """One series: its clock (start + freq, or timestamps) and its values, oldest first."""
+
+    id: str | int = Field(description="comes back with the forecast; unique in the request")
+    target: list[float | None] = Field(description="one value per step, null = not observed; not all of them null", min_length=1)
+    start: str | int | None = Field(
+        None, description="timestamp of the first value, ISO 8601 (an integer on an integer clock); needs `freq`"
+    )
+    freq: str | int | None = Field(
+        None,
+        description="step: a pandas offset alias such as h, D, W-SUN, MS, QS, 15min, or an integer on an integer clock; "
+        "with `timestamps` it may be left out and is told from them",
+    )
+    timestamps: list[str] | list[int] | None = Field(
+        None, description="instead of `start`: one timestamp per value, ascending without gaps, all with or all without UTC offset"
+    )
+
+
+class ForecastRequest(Strict):
+    """Histories and what is asked about their future."""
+
+    series: list[SeriesIn] = Field(min_length=1)
+    horizon: int | None = Field(None, ge=1, description="steps ahead; default: the longest the model can, for a model that was trained")
+    quantile_levels: list[float] | None = Field(
+        None, description=f"levels in (0, 1), ascending; default {list(DEFAULT_QUANTILE_LEVELS)}; not together with `level`"
+    )
+    level: list[float] | None = Field(
+        None, description="coverage of central intervals in percent, e.g. [80] for the quantiles 0.1 and 0.9; the median comes with them"
+    )
+    model: str | None = Field(
+        None,
+        description="name (its champion), name@alias or name/version of a stored model, or the name of an architecture "
+        "that needs no training; default: the default model of the service",
+    )
+
+
+class ModelFacts(Strict):
+    """Which model made the forecasts: with the same request and version, the same numbers."""
+
+    name: str
+    version: str
+    trained_until: str | None = Field(description="last timestamp of the data it was trained on; null: it needs no training")
+    architecture: str
+
+
+class SeriesForecast(Strict):
+    id: str | int
+    timestamps: list[str] | list[int] = Field(description="of the forecast steps, ISO 8601 (integers on an integer clock)")
+    quantiles: dict[str, list[float]] = Field(description="by level, one value per timestamp, in the units of the target")
+
+
+class ForecastAnswer(Strict):
+    model: ModelFacts
+    forecasts: list[SeriesForecast] = Field(description="one per series, in the order of the request")
+
+
+class Version(Strict):
+    """One stored version of a model; null where its store does not know."""
+
+    version: str
+    aliases: list[str]
+    architecture: str | None
+    horizon: int | None = Field(description="longest one, steps")
+    freq: str | int | None
+    season: int | None = Field(description="steps")
+    trained_until: str | None
+    scores: dict[str, float] = Field(description="metrics of its backtest")
+
+
+class StoredModelOut(Strict):
+    name: str
+    versions: list[Version] = Field(description="newest first")
+
+
+class Option(Strict):
+    type: str
+    default: Any
+
+
+class Architecture(Strict):
+    """A kind of model that `tsforecast` can train."""
+
+    name: str
+    family: str
+    scope: Literal["local", "global"] = Field(description="one fit per series, or one over all series")
+    source: str
+    minimal_history: str
+    covariates: str
+    needs_training: bool = Field(description="false: may be asked by its name without being stored")
+    options: dict[str, Option]
+
+
+class ModelList(Strict):
+    default: str | None = Field(description="name/version of the default model; null while none is loaded")
+    served: list[StoredModelOut]
+    architectures: list[Architecture]
+
+
+class ProblemError(Strict):
+    field: str = Field(description="path in the request, e.g. series[3].target[17]")
+    series: str | int | None = Field(description="id of the series")
+    message: str
+
+
+class Problem(Strict):
+    """What every answer that is no success looks like (RFC 9457)."""
+
+    type: str = Field(description="URN to branch on")
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemError]
+    request_id: str | None
+
+
+_SAYS = {
+    400: "the body is not valid JSON",
+    404: "no such model",
+    408: "the body did not arrive in time",
+    409: "the model cannot do this",
+    413: "the body is too large",
+    415: "the body is not declared as JSON",
+    422: "a field or a series is wrong; `errors` names each",
+    500: "a fault of the service; its log says more under `request_id`",
+    503: "not ready, overloaded, or the model registry is away; see Retry-After",
+    504: "not computed in time",
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": says,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, says in _SAYS.items()
+}
+
+_WEEK = [12.0, 15.0, 14.0, 16.0, 21.0, 30.0, 27.0]
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "daily": {
+        "summary": "Two weeks of a daily series, the next three days with an 80 % interval",
+        "request": {
+            "series": [{"id": "shop-17", "start": "2024-01-01", "freq": "D", "target": [*_WEEK, 14.0, 15.0, None, 18.0, 22.0, 31.0, 26.0]}],
+            "horizon": 3,
+            "level": [80],
+            "model": "seasonal_naive",
+        },
+        "answer": {},
+    },
+    "timestamps": {
+        "summary": "Two monthly series with their timestamps, three quantiles",
+        "request": {
+            "series": [
+                {
+                    "id": "a",
+                    "timestamps": [f"{year}-{month:02d}-01" for year in (2023, 2024) for month in range(1, 13)],
+                    "target": [float(10 * month + year - 2023) for year in (2023, 2024) for month in range(1, 13)],
+                },
+                {
+                    "id": "b",
+                    "start": "2023-07-01",
+                    "freq": "MS",
+                    "target": [float(100 + month % 12) for month in range(18)],
+                },
+            ],
+            "horizon": 2,
+            "quantile_levels": [0.05, 0.5, 0.95],
+            "model": "seasonal_naive",
+        },
+        "answer": {},
+    },
+    "integer_steps": {
+        "summary": "A series on an integer clock of ten per step",
+        "request": {
+            "series": [{"id": 7, "start": 100, "freq": 10, "target": [1.0, 2.0, 4.0, 3.0]}],
+            "horizon": 2,
+            "quantile_levels": [0.5],
+            "model": "seasonal_naive",
+        },
+        "answer": {},
+    },
+}

@@ -1,0 +1,26 @@
+"""GRU over patches of the past, read at its last step: one network for all series, all horizon steps at once."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from tsforecast.models.base import About
+from tsforecast.models.window_forecaster import WindowForecaster
+from tsforecast.nn.recurrent import RecurrentCore
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRU(WindowForecaster):
+    """GRU with the shared window scale, seasonal skip and quantile head."""
+
+    name: ClassVar[str] = "gru"
+    about: ClassVar[About] = About(
+        family="recurrent",
+        scope="global",
+        source="Cho et al. 2014; patches: SegRNN, Lin et al. 2023",
+        minimal_history="1 observation within the context to forecast; 2 rows in some series to fit",
+    )
+
+    def build_core(self, width: int) -> nn.Module:
+        return RecurrentCore("gru", width, self.hidden, layers=self.layers, dropout=self.dropout)

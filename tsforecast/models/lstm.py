@@ -1,0 +1,26 @@
+"""LSTM over patches of the past, read at its last step: one network for all series, all horizon steps at once."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from tsforecast.models.base import About
+from tsforecast.models.window_forecaster import WindowForecaster
+from tsforecast.nn.recurrent import RecurrentCore
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTM(WindowForecaster):
+    """LSTM with the shared window scale, seasonal skip and quantile head."""
+
+    name: ClassVar[str] = "lstm"
+    about: ClassVar[About] = About(
+        family="recurrent",
+        scope="global",
+        source="Hochreiter & Schmidhuber 1997; patches: SegRNN, Lin et al. 2023",
+        minimal_history="1 observation within the context to forecast; 2 rows in some series to fit",
+    )
+
+    def build_core(self, width: int) -> nn.Module:
+        return RecurrentCore("lstm", width, self.hidden, layers=self.layers, dropout=self.dropout)

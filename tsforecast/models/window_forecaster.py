@@ -1,0 +1,416 @@
+"""Panel -> windows -> network -> quantiles: what all network models share.
+
+Here arrays become tensors. The values of a panel are one flat tensor on the device; a batch of windows is gathered
+there by index, scaled by its own window, forecast as a correction of the last season, and scaled back.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tsforecast.errors import HistoryTooShort, OptionError
+from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
+from tsforecast.models.base import Callback, Epoch, Facts, Forecaster, Predictor, check_horizon
+from tsforecast.nn.config import TrainConfig
+from tsforecast.nn.heads import QuantileHead
+from tsforecast.nn.losses import pinball_loss
+from tsforecast.nn.mlp import ResidualMLP
+from tsforecast.nn.patch import PatchEmbedding
+from tsforecast.nn.scale import Scaling, window_scale
+from tsforecast.nn.train import Job, train_network
+from tsforecast.panel import FloatArray, Panel
+from tsforecast.preprocessing.calendar import future_timestamps
+from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
+
+LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
+PREDICT_BATCH = 2048  # windows
+
+
+@dataclass(slots=True)
+class WindowBatch:
+    """Windows on the device, still in units of the target, in double precision: 1e9 + noise keeps its noise."""
+
+    past: Tensor  # (B, T) float64, 0 where missing
+    seen: Tensor  # (B, T) bool
+    future: Tensor  # (B, H) 0 where missing
+    known: Tensor  # (B, H) bool
+
+    def __len__(self) -> int:
+        return len(self.past)
+
+
+class WindowNetwork(nn.Module):
+    """Scale -> patches -> core -> head, around a skip that repeats the last season."""
+
+    def __init__(self, core: Callable[[int], nn.Module], *, shape: "NetworkShape") -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = PatchEmbedding(2, shape.hidden, patch=shape.patch, dropout=0.0)
+        self.core = core(shape.hidden)
+        self.mix = ResidualMLP(shape.hidden, dropout=shape.dropout)
+        self.head = QuantileHead(shape.hidden, shape.horizon, LEVELS)
+
+    def forward(self, past: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T) values and what of them was observed -> scaled quantiles (B, H, Q), location and scale (B, 1)."""
+        location, scale = window_scale(past, seen, scaling=self.shape.scaling)
+        x = torch.where(seen, (past - location) / scale, 0.0).to(torch.float32)
+        inputs = torch.stack([torch.asinh(x), seen.to(x.dtype)], dim=-1)  # (B, T, 2)
+        state = self.mix(self.core(self.embed(inputs)))  # (B, D)
+        base = seasonal_skip(x, seen, season=self.shape.season, horizon=self.shape.horizon)
+        return self.head(state) + base.unsqueeze(-1), location, scale
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkShape:
+    """What fixes the tensors of a network."""
+
+    context: int  # steps
+    horizon: int  # steps
+    season: int  # steps of the skip; 1 = the last value
+    patch: int  # steps
+    hidden: int
+    dropout: float
+    scaling: Scaling
+
+
+def seasonal_skip(x: Tensor, seen: Tensor, *, season: int, horizon: int) -> Tensor:
+    """The last observed value at the same place in the season for each horizon step, (B, H); 0 where there is none.
+
+    With `season` 1 the last observed value (Zeng et al. 2023, NLinear).
+    """
+    steps = x.shape[1]
+    cycles = -(-steps // season)
+    pad = cycles * season - steps
+    padded = torch.nn.functional.pad(x, (pad, 0)).view(len(x), cycles, season)
+    there = torch.nn.functional.pad(seen, (pad, 0)).view(len(x), cycles, season)
+    order = torch.arange(1, cycles + 1, device=x.device).view(1, cycles, 1)
+    last = (there * order).amax(1)  # (B, season) number of the last cycle with a value, 0 = none
+    value = padded.gather(1, (last - 1).clamp(min=0).unsqueeze(1)).squeeze(1)  # (B, season)
+    value = torch.where(last > 0, value, 0.0)
+    return value[:, torch.arange(horizon, device=x.device) % season]
+
+
+class WindowData:
+    """The values of a panel as flat tensors on a device, and batches gathered from them."""
+
+    def __init__(self, panel: Panel, device: torch.device, *, context: int, horizon: int) -> None:
+        self.target = torch.from_numpy(np.nan_to_num(panel.target, nan=0.0)).to(device)
+        self.observed = torch.from_numpy(np.isfinite(panel.target)).to(device)
+        self.back = torch.arange(-context, horizon, device=device)
+        self.context = context
+        self.device = device
+
+    def gather(self, windows: Windows) -> WindowBatch:
+        origins, firsts, ends = (
+            torch.from_numpy(np.ascontiguousarray(rows)).to(self.device).unsqueeze(1)
+            for rows in (windows.origins, windows.firsts, windows.ends)
+        )
+        rows = origins + self.back  # (B, T + H)
+        inside = (rows >= firsts) & (rows < ends)
+        rows = rows.clamp(0, len(self.target) - 1)
+        there = inside & self.observed[rows]
+        values = torch.where(there, self.target[rows], 0.0)
+        t = self.context
+        return WindowBatch(past=values[:, :t], seen=there[:, :t], future=values[:, t:], known=there[:, t:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowForecaster(Forecaster):
+    """A recipe for a network that maps a window of the past to all horizon steps at once, global over all series."""
+
+    context: int | None = None  # steps looked back; None = chosen from season and horizon
+    patch: int | None = None  # steps read at once; None = chosen from the season
+    hidden: int = 128  # width of the core
+    layers: int = 2  # of the core
+    dropout: float = 0.1
+    scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
+    calibrate: bool = True  # widen or narrow the quantiles to what the held-out windows showed
+
+    def __post_init__(self) -> None:
+        for name in ("context", "patch", "hidden", "layers"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise OptionError(f"{name} must be a positive whole number, got {value!r}", field=name)
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout must lie in [0, 1), got {self.dropout!r}", field="dropout")
+        if self.scaling not in ("robust", "standard", "mean_abs", "none"):
+            raise OptionError(f"scaling must be robust, standard, mean_abs or none, got {self.scaling!r}", field="scaling")
+
+    def build_core(self, width: int) -> nn.Module:
+        """(B, patches, width) -> (B, width): the part in which models differ."""
+        raise NotImplementedError(f"{type(self).__name__} must define build_core")
+
+    @classmethod
+    def predictor_class(cls) -> type["WindowPredictor"]:
+        return WindowPredictor
+
+    @classmethod
+    def tiny(cls) -> "WindowForecaster":
+        return cls(context=16, patch=4, hidden=8, layers=1, dropout=0.0)
+
+    def default_train(self) -> TrainConfig:
+        """Training options where the caller leaves them open."""
+        return TrainConfig(
+            max_epochs=40,
+            steps_per_epoch=100,
+            batch_size=256,
+            learning_rate=2e-3,
+            patience=8,
+            schedule="one_cycle",
+            average_decay=0.99,
+        )
+
+    def shape(self, *, season: int, horizon: int) -> NetworkShape:
+        """The sizes a fit on that season and horizon uses."""
+        patch = self.patch or default_patch(season)
+        context = self.context or default_context(season=season, horizon=horizon)
+        return NetworkShape(
+            context=context,
+            horizon=horizon,
+            season=season if season <= context else 1,
+            patch=min(patch, context),
+            hidden=self.hidden,
+            dropout=self.dropout,
+            scaling=self.scaling,
+        )
+
+    def build_network(self, shape: NetworkShape, *, seed: int) -> WindowNetwork:
+        """A fresh network; its weights depend on `seed` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return WindowNetwork(self.build_core, shape=shape)
+
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        horizon: int,
+        seed: int = 0,
+        train: TrainConfig | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> "WindowPredictor":
+        shape = self.shape(season=panel.season, horizon=check_horizon(horizon))
+        plan = plan_windows(panel, context=shape.context, horizon=horizon, min_context=min(shape.context, 2 * horizon))
+        _check_trainable(panel, plan)
+        config = _fill_config(train or TrainConfig(), self.default_train(), plan)
+        network = self.build_network(shape, seed=seed)
+        feed = _Feed(panel=panel, plan=plan, config=config, seed=seed)
+        result = train_network(
+            Job(
+                network=network,
+                batches=feed.batches,
+                loss=window_loss,
+                validate=feed.validate if len(plan.validation) else None,
+                identity=_identity(self, panel, horizon),
+            ),
+            config=config,
+            seed=seed,
+            callbacks=[lambda number, values, one=one: one(Epoch(number=number, values=values)) for one in callbacks],
+        )
+        values: dict[str, Any] = {
+            "best_epoch": result.best_epoch,
+            "best_val_loss": result.best_loss if len(plan.validation) else None,
+            "history": result.history,
+            "parameters": sum(p.numel() for p in network.parameters()),
+        }
+        spread = feed.calibration(network) if self.calibrate and len(plan.validation) else np.ones(len(LEVELS))
+        return WindowPredictor(
+            recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed), network=network, spread=spread, values=values
+        )
+
+
+class WindowPredictor(Predictor):
+    """A trained network. Its weights are never changed after the constructor."""
+
+    recipe: WindowForecaster
+
+    def __init__(
+        self, *, recipe: WindowForecaster, facts: Facts, network: WindowNetwork, spread: FloatArray, values: Mapping[str, Any]
+    ) -> None:
+        self.recipe, self.facts, self.network, self.spread, self.values = recipe, facts, network.eval(), spread, dict(values)
+        for parameter in network.parameters():
+            parameter.requires_grad_(False)
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        horizon: int | None = None,
+        quantile_levels: Sequence[float] = DEFAULT_QUANTILE_LEVELS,
+        future: FloatArray | None = None,
+    ) -> Forecast:
+        """As `Predictor.predict`. A series needs one observation inside the context; missing steps are masked."""
+        steps = self.check_request(panel, horizon, future)
+        levels = check_quantile_levels(quantile_levels)
+        shape = self.network.shape
+        data = WindowData(panel, torch.device("cpu"), context=shape.context, horizon=0)
+        windows = last_windows(panel)
+        parts = []
+        with torch.inference_mode():
+            for part in _parts(windows, PREDICT_BATCH):
+                batch = data.gather(part)
+                _check_seen(panel, part, batch.seen, shape.context)
+                scaled, location, scale = self.network(batch.past, batch.seen)
+                parts.append((location.unsqueeze(-1) + scale.unsqueeze(-1) * scaled[:, :steps].double()).numpy())
+        quantiles = spread_quantiles(np.concatenate(parts), self.spread)
+        return Forecast(
+            series_ids=panel.series_ids,
+            timestamps=future_timestamps(panel, steps),
+            quantile_levels=levels,
+            quantiles=interpolate_levels(quantiles, LEVELS, levels),
+            tz=panel.tz,
+        )
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
+        return arrays | {"calibration.spread": self.spread}, {**self.values, "shape": asdict(self.network.shape)}
+
+    @classmethod
+    def from_state(
+        cls, recipe: Forecaster, facts: Facts, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
+    ) -> "WindowPredictor":
+        assert isinstance(recipe, WindowForecaster)
+        shape = NetworkShape(**values["shape"])
+        network = recipe.build_network(shape, seed=facts.seed)
+        weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != "calibration.spread"}
+        network.load_state_dict(weights)
+        rest = {name: value for name, value in values.items() if name != "shape"}
+        return cls(recipe=recipe, facts=facts, network=network, spread=np.array(arrays["calibration.spread"]), values=rest)
+
+
+def default_context(*, season: int, horizon: int) -> int:
+    """Steps to look back."""
+    return max(4 * season, 3 * horizon, 8)
+
+
+def default_patch(season: int) -> int:
+    """Steps read at once: the largest divisor of the season up to 24."""
+    if season == 1:
+        return 4
+    return max(size for size in range(1, 25) if season % size == 0)
+
+
+def window_loss(network: nn.Module, batch: WindowBatch) -> Tensor:
+    """Pinball loss in units of each window's scale."""
+    scaled, location, scale = network(batch.past, batch.seen)
+    target = ((batch.future - location) / scale).to(scaled.dtype)
+    levels = torch.tensor(LEVELS, device=scaled.device)
+    return pinball_loss(scaled, target, batch.known & batch.seen.any(1, keepdim=True), levels)
+
+
+def spread_quantiles(quantiles: FloatArray, spread: FloatArray) -> FloatArray:
+    """(…, Q) quantiles with their distance from the median multiplied by `spread` (Q,); still non-decreasing."""
+    middle = LEVELS.index(0.5)
+    centre = quantiles[..., middle : middle + 1]
+    moved = centre + (quantiles - centre) * spread
+    moved[..., middle:] = np.maximum.accumulate(moved[..., middle:], axis=-1)
+    moved[..., middle::-1] = np.minimum.accumulate(moved[..., middle::-1], axis=-1)
+    return moved
+
+
+@dataclass(kw_only=True, slots=True)
+class _Feed:
+    """Batches for training, and the held-out windows."""
+
+    panel: Panel
+    plan: WindowPlan
+    config: TrainConfig
+    seed: int
+    data: WindowData | None = None
+
+    def on(self, device: torch.device) -> WindowData:
+        if self.data is None or self.data.device != device:
+            self.data = WindowData(self.panel, device, context=self.plan.context, horizon=self.plan.horizon)
+        return self.data
+
+    def batches(self, epoch: int, device: torch.device) -> Iterator[WindowBatch]:
+        data, size, steps = self.on(device), self.config.batch_size or 1, self.config.steps_per_epoch or 1
+        rng = np.random.default_rng([self.seed, epoch])
+        windows = self.plan.sample(size * steps, rng)
+        for step in range(steps):
+            yield data.gather(_slice(windows, step * size, (step + 1) * size))
+
+    def validate(self, network: nn.Module, device: torch.device) -> float:
+        """Pinball loss over the held-out windows."""
+        total, count = 0.0, 0
+        for part in _parts(self.plan.validation, PREDICT_BATCH):
+            total += float(window_loss(network, self.on(device).gather(part))) * len(part)
+            count += len(part)
+        return total / count
+
+    def calibration(self, network: WindowNetwork) -> FloatArray:
+        """Factor for each level's distance from the median with which it covers the held-out targets, (Q,).
+
+        A split-conformal correction of the scaled residuals (Romano et al. 2019), shrunk towards 1 where
+        there are few held-out steps.
+        """
+        data = self.on(torch.device("cpu"))
+        middle = LEVELS.index(0.5)
+        ratios: list[FloatArray] = []
+        with torch.inference_mode():
+            for part in _parts(self.plan.validation, PREDICT_BATCH):
+                batch = data.gather(part)
+                scaled, location, scale = network(batch.past, batch.seen)
+                error = ((batch.future - location) / scale - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
+                distance = scaled - scaled[..., middle : middle + 1]  # (B, H, Q)
+                ratio = error / torch.where(distance == 0, 1e-9, distance)
+                ratios.append(ratio[batch.known & batch.seen.any(1, keepdim=True)].double().numpy())
+        ratio = np.concatenate(ratios)  # (steps, Q)
+        spread = np.ones(len(LEVELS))
+        trust = len(ratio) / (len(ratio) + 20 * self.plan.horizon)
+        for q, level in enumerate(LEVELS):
+            if q != middle and len(ratio):
+                found = np.quantile(ratio[:, q], level if q > middle else 1 - level)
+                spread[q] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
+        return spread
+
+
+def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -> TrainConfig:
+    """The caller's options, the model's defaults behind them, and no more steps per epoch than there are windows."""
+    filled = config.filled(**{name: value for name, value in asdict(defaults).items() if value is not None})
+    if config.steps_per_epoch is None:
+        per_epoch = -(-2 * len(plan) // (filled.batch_size or 1))
+        filled = replace(filled, steps_per_epoch=max(1, min(filled.steps_per_epoch or 1, per_epoch)))
+    return filled
+
+
+def _check_trainable(panel: Panel, plan: WindowPlan) -> None:
+    if len(plan) == 0:
+        longest = int(panel.lengths.argmax()) if len(panel) else 0
+        if not len(panel):
+            raise HistoryTooShort("(none)", have=0, need=2, hint="the panel has no series")
+        raise HistoryTooShort(panel.series_ids[longest], have=int(panel.lengths[longest]), need=2, hint="it is the longest series")
+
+
+def _check_seen(panel: Panel, windows: Windows, seen: Tensor, context: int) -> None:
+    blind = ~seen.any(1).numpy()
+    if blind.any():
+        series_id = panel.series_ids[int(windows.series[blind][0])]
+        raise HistoryTooShort(series_id, have=0, need=1, hint=f"none of its last {context} steps is observed")
+
+
+def _identity(recipe: WindowForecaster, panel: Panel, horizon: int) -> str:
+    """Changes with anything that changes the training."""
+    digest = hashlib.sha256(repr((recipe, horizon, panel.series_ids, panel.freq, panel.season)).encode())
+    digest.update(panel.offsets.tobytes())
+    digest.update(panel.target.tobytes())
+    return digest.hexdigest()
+
+
+def _slice(windows: Windows, start: int, stop: int) -> Windows:
+    return Windows(
+        origins=windows.origins[start:stop],
+        firsts=windows.firsts[start:stop],
+        ends=windows.ends[start:stop],
+        series=windows.series[start:stop],
+    )
+
+
+def _parts(windows: Windows, size: int) -> Iterator[Windows]:
+    for start in range(0, len(windows), size):
+        yield _slice(windows, start, start + size)

@@ -1,0 +1,111 @@
+"""Panel -> where its training and validation windows lie. Index arithmetic only: no value is copied.
+
+A window is an origin: the row of its first target step. Its context are the `context` rows before it, its target the
+`horizon` rows from it on; what reaches over the ends of its series (or into the held-out part) counts as missing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsforecast.panel import IntArray, Panel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Windows:
+    """Origins with the rows their series owns, all absolute rows of the panel."""
+
+    origins: IntArray  # (W,) row of the first target step
+    firsts: IntArray  # (W,) first row of the series
+    ends: IntArray  # (W,) row after the last one that may be looked at
+    series: IntArray  # (W,) number of the series
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowPlan:
+    """How a panel is cut into windows for training and validation, held out by time."""
+
+    context: int  # steps, T
+    horizon: int  # steps, H
+    offsets: IntArray  # (S + 1,)
+    lowest: IntArray  # (S,) first training origin, rows from the start of the series
+    counts: IntArray  # (S,) training origins of each series
+    ends: IntArray  # (S,) absolute row after the part to train on
+    validation: Windows
+
+    def __len__(self) -> int:
+        """Training windows."""
+        return int(self.counts.sum())
+
+    def sample(self, count: int, rng: np.random.Generator) -> Windows:
+        """`count` training windows, uniform over all of them, with replacement."""
+        last = np.cumsum(self.counts)
+        number = rng.integers(0, last[-1], size=count)
+        series = np.searchsorted(last, number, side="right")
+        within = number - (last[series] - self.counts[series])
+        firsts = self.offsets[series]
+        return Windows(
+            origins=firsts + self.lowest[series] + within, firsts=firsts, ends=self.ends[series], series=series.astype(np.int64)
+        )
+
+
+def plan_windows(
+    panel: Panel, *, context: int, horizon: int, min_context: int = 1, validation_windows: int = 256, max_share: float = 0.2
+) -> WindowPlan:
+    """Cut `panel` by time: the end of each series is for validation, what comes before for training.
+
+    Args:
+        panel: series of any length.
+        context: steps a window looks back; the start of a series may leave a part of it missing.
+        horizon: steps a window looks ahead.
+        min_context: rows a training window has at least before its origin, where the series is long enough.
+        validation_windows: wanted in all; each long enough series gives one, or more where there are few series.
+        max_share: of a series, at most this part is held out (but one horizon, where half the series is left to train).
+    """
+    lengths = panel.lengths
+    holdout, stride = _holdout(lengths, horizon=horizon, wanted=validation_windows, min_context=min_context, max_share=max_share)
+    usable = lengths - holdout
+    full = usable >= min_context + horizon
+    lowest = np.where(full, min_context, np.maximum(usable - horizon, 1))
+    counts = np.where(full, usable - horizon - min_context + 1, (usable >= 2).astype(np.int64))
+    return WindowPlan(
+        context=context,
+        horizon=horizon,
+        offsets=panel.offsets,
+        lowest=lowest.astype(np.int64),
+        counts=counts.astype(np.int64),
+        ends=panel.offsets[:-1] + usable,
+        validation=_validation(panel.offsets, holdout, horizon=horizon, stride=stride),
+    )
+
+
+def last_windows(panel: Panel) -> Windows:
+    """The window that stands at the end of each series: what a forecast is made from."""
+    return Windows(
+        origins=panel.offsets[1:].copy(), firsts=panel.offsets[:-1].copy(), ends=panel.offsets[1:].copy(), series=np.arange(len(panel))
+    )
+
+
+def _holdout(lengths: IntArray, *, horizon: int, wanted: int, min_context: int, max_share: float) -> tuple[IntArray, IntArray]:
+    """Rows held out at the end of each series and the stride of the validation origins in them, (S,) each."""
+    able = lengths >= 2 * horizon + max(min_context, horizon)
+    per_series = -(-wanted // max(int(able.sum()), 1))  # windows
+    room = np.maximum((max_share * lengths).astype(np.int64) - horizon, 0)  # rows beyond one horizon
+    stride = np.clip(room // max(per_series - 1, 1), 1, horizon)
+    extra = np.minimum(room // stride, per_series - 1)
+    return np.where(able, horizon + extra * stride, 0).astype(np.int64), stride.astype(np.int64)
+
+
+def _validation(offsets: IntArray, holdout: IntArray, *, horizon: int, stride: IntArray) -> Windows:
+    each = np.where(holdout > 0, (holdout - horizon) // stride + 1, 0)
+    series = np.repeat(np.arange(len(holdout)), each)
+    within = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)  # number of the window in its series
+    return Windows(
+        origins=(offsets[1:] - holdout)[series] + within * stride[series],
+        firsts=offsets[:-1][series],
+        ends=offsets[1:][series],
+        series=series.astype(np.int64),
+    )
