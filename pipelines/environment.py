@@ -21,6 +21,10 @@ class Environment:
         self._variables = dict(variables)
         self._filled: dict[str, str] = {}  # value -> the ${NAME} it stands for
 
+    def get(self, name: str) -> str | None:
+        """The value of the variable; None where it is not set, or empty."""
+        return self._variables.get(name) or None
+
     def fill(self, text: str, *, field: str) -> str:
         """`text` with each ${NAME} replaced; between `://` and `@` the value is percent-encoded, as a URL needs it.
 

@@ -1,13 +1,12 @@
-"""A recipe's names and options -> flows and repair steps, or an error that names the key in the recipe file."""
+"""A recipe's names and options -> flows, or an error that names the key in the recipe file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.recipe import ModelOptions, Recipe, RecipeFile
 from tsforecast.errors import ForecastError, RecipeError
 from tsforecast.flow import ForecastFlow
 from tsforecast.models.registry import build_model
-from tsforecast.panel import Panel
 from tsforecast.postprocess import postprocess_named
 from tsforecast.preprocessing.transforms import build_transform
 
@@ -35,10 +34,9 @@ def check_names(file: RecipeFile) -> None:
     """Build everything that `file` names, and drop it.
 
     Raises:
-        RecipeError: see `flow_of` and `repairs_of`; the message begins with the name of the file.
+        RecipeError: see `flow_of`; the message begins with the name of the file.
     """
     try:
-        repairs_of(file.recipe)
         for model in file.recipe.contenders():
             flow_of(file.recipe, model)
     except RecipeError as error:

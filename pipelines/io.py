@@ -3,8 +3,8 @@
 SQLAlchemy is imported here only, and only when a recipe says kind = "sql".
 """
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,15 +146,13 @@ def _read_sql(source: Source, environment: Environment) -> "pd.DataFrame":
         return pd.read_sql_query(sa.text(str(source.query)), connection)
 
 
-def _write_sql(
-    sink: Sink, frame: "pd.DataFrame", *, recipe: str, as_of: str, model: str, environment: Environment
-) -> str:
+def _write_sql(sink: Sink, frame: "pd.DataFrame", *, recipe: str, as_of: str, model: str, environment: Environment) -> str:
     rows = _long(frame).assign(recipe=recipe, as_of=as_of, model=model)
     with _database(str(sink.url), field="sink.url", environment=environment) as connection:
         table = _forecast_table(str(sink.table), integer_clock=rows["ds"].dtype.kind == "i")
         table.create(connection, checkfirst=True)
         connection.execute(table.delete().where(table.c.recipe == recipe, table.c.as_of == as_of))
-        connection.execute(table.insert(), rows.to_dict("records"))
+        connection.execute(table.insert(), [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")])
     return f"table {sink.table} of {sink.url}"
 
 

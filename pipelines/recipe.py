@@ -66,7 +66,7 @@ class PanelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One transform or repair; `options` are those of its class."""
+    """One transform; `options` are those of its class."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -110,6 +110,8 @@ class ModelOptions:
         if not self.label:
             object.__setattr__(self, "label", self.name)
         _plain_name(self.label, "label")
+        if self.train.checkpoint_dir is not None:
+            raise RecipeError("train.checkpoint_dir is the run folder's in a recipe; leave it out", field="train.checkpoint_dir")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,8 +168,7 @@ class Recipe:
     models: tuple[ModelOptions, ...]
     seed: int = 0
     panel: PanelOptions = field(default_factory=PanelOptions)
-    repair: tuple[Step, ...] = ()  # fill holes, outliers … before anything else sees the panel
-    steps: tuple[Step, ...] = ()  # invertible transforms, undone after the model
+    steps: tuple[Step, ...] = ()  # fill, scale … as each model's fit sees them, so a backtest does not look ahead
     postprocess: tuple[str, ...] = ()
     backtest: BacktestOptions = field(default_factory=BacktestOptions)
     sink: Sink | None = None

@@ -44,7 +44,8 @@ def read_table(schema: type[T], table: Mapping[str, Any], *, file: str, at: str 
     try:
         return schema(**values)
     except ForecastError as error:  # a range, found by __post_init__
-        path = _join(at, (error.field or "").removeprefix("train."))
+        own = at.rpartition(".")[2]  # a class that is used elsewhere too may say its own name: "train.patience"
+        path = _join(at, (error.field or "").removeprefix(f"{own or 'train'}."))
         raise RecipeError(f"{file}: {_in_place(str(error), error.field, path)}", field=path) from error
 
 
@@ -61,7 +62,8 @@ def _read(hint: Any, value: Any, *, file: str, at: str, root: type) -> Any:
     if origin in (Union, UnionType):
         choices = [choice for choice in get_args(hint) if choice is not NoneType]
         fitting = [choice for choice in choices if _fits(choice, value)]
-        return _read((fitting or choices)[0], value, file=file, at=at, root=root)
+        if fitting or len(choices) == 1:
+            return _read((fitting or choices)[0], value, file=file, at=at, root=root)
     if origin is tuple and isinstance(value, list):
         item = get_args(hint)[0]
         return tuple(_read(item, one, file=file, at=f"{at}[{i}]", root=root) for i, one in enumerate(value))
@@ -77,6 +79,8 @@ def _fits(hint: Any, value: Any) -> bool:
         return value in get_args(hint) and isinstance(value, str)
     if get_origin(hint) is tuple:
         return isinstance(value, list)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(choice, value) for choice in get_args(hint))
     if is_dataclass(hint) or get_origin(hint) is not None:
         return isinstance(value, Mapping)
     if hint is float:

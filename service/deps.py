@@ -53,7 +53,9 @@ async def read_body(request: Request, services: Services) -> bytes:
                 if size > limit:
                     raise _too_large(limit)
                 if services.body_bytes > 4 * limit:
-                    raise Problem(503, "overloaded", "too many large bodies are being read; try again", headers={"Retry-After": "1"})
+                    raise Problem(
+                        503, "overloaded", "too many large bodies are being read; try again", headers={"Retry-After": "1"}
+                    )
                 chunks.append(chunk)
     except TimeoutError:
         detail = f"the body was not complete after {services.settings.body_seconds:g} s; send it at once"
@@ -67,7 +69,9 @@ async def read_body(request: Request, services: Services) -> bytes:
 
 def _too_large(limit: int) -> Problem:
     # The rest of the body stays unread, so the connection cannot be used again.
-    return Problem(413, "body-too-large", f"the body is larger than {limit} bytes; split the request", headers={"Connection": "close"})
+    return Problem(
+        413, "body-too-large", f"the body is larger than {limit} bytes; split the request", headers={"Connection": "close"}
+    )
 
 
 def _check_content_type(request: Request) -> None:

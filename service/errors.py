@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -26,6 +27,9 @@ from tsforecast.errors import (
     UnknownModel,
 )
 
+if TYPE_CHECKING:
+    from service.forecast_request import SeriesRequest
+
 log = logging.getLogger("service.errors")
 PROBLEM_JSON = "application/problem+json"
 MAX_ERRORS = 50  # entries of `errors`; the rest is counted in `detail`
@@ -41,7 +45,6 @@ STATUS: dict[type[ForecastError], int] = {  # the most specific class wins
     ForecastError: 500,
 }
 REQUEST_FIELDS = {"y": "target", "ds": "timestamps", "unique_id": "id", "level": "quantile_levels"}  # the library's word: ours
-TOP_FIELDS = ("horizon", "quantile_levels", "model", "season")  # fields of the request, not of one series
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +53,7 @@ class FieldError:
 
     field: str  # path in the request, e.g. "series[3].target[17]"
     message: str
-    series: str | int | None = None  # id of the series, as given
+    series: str | int | None = None  # id, as given
 
 
 class Problem(Exception):
@@ -86,12 +89,12 @@ def status_of(error: ForecastError) -> int:
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
-def problem_of(error: ForecastError, *, positions: Mapping[str, int] | None = None) -> Problem:
+def problem_of(error: ForecastError, *, series: Sequence["SeriesRequest"] = ()) -> Problem:
     """What the library refused, as an answer.
 
     Args:
         error: names its series and field where it can.
-        positions: index in the request of each series id, so that the field is a path a caller can follow.
+        series: those of the request, so that the field is a path a caller can follow and the id the one that was given.
     """
     status, kind = status_of(error), _kebab(type(error).__name__)
     if status >= 500:
@@ -100,10 +103,12 @@ def problem_of(error: ForecastError, *, positions: Mapping[str, int] | None = No
             return Problem(503, kind, "the model registry cannot be reached; try again", headers={"Retry-After": "5"})
         return Problem(status, kind, "the model cannot be used; the log of the service says why under this request_id")
     field = REQUEST_FIELDS.get(error.field or "", error.field or "")
-    index = (positions or {}).get(error.series_id or "")
-    if index is not None and field not in TOP_FIELDS:
-        field = f"series[{index}].{field}" if field else f"series[{index}]"
-    errors = [FieldError(field=field, series=error.series_id, message=str(error))] if field else []
+    given: str | int | None = error.series_id
+    for place, one in enumerate(series if error.series_id is not None else ()):
+        if one.series_id == error.series_id:
+            given = one.given_id
+            field = f"series[{place}].{field}" if field else f"series[{place}]"
+    errors = [FieldError(field=field, series=given, message=str(error))] if field else []
     return Problem(status, kind, str(error), errors=errors)
 
 
@@ -158,7 +163,10 @@ def _of_http(error: HTTPException, request: Request) -> Problem:
         return Problem(404, "not-found", f"there is nothing at {request.url.path}; GET /openapi.json lists what there is")
     if error.status_code == 405:
         return Problem(
-            405, "method-not-allowed", f"{request.method} is not allowed here; use {headers.get('Allow', 'another')}", headers=headers
+            405,
+            "method-not-allowed",
+            f"{request.method} is not allowed here; use {headers.get('Allow', 'another')}",
+            headers=headers,
         )
     return Problem(error.status_code, _kebab(HTTPStatus(error.status_code).phrase), str(error.detail), headers=headers)
 

@@ -75,6 +75,12 @@ class LoadedModels:
         with self._lock:
             return None if self._default else self._reason
 
+    @property
+    def default_model(self) -> ServedModel | None:
+        """What answers requests that name no model; None while it is not ready."""
+        with self._lock:
+            return self._default
+
     def get(self, reference: str | None) -> ServedModel:
         """The model `reference` means, loaded if need be; None = the default.
 
@@ -186,7 +192,9 @@ class LoadedModels:
             if wanted.name not in available_models():
                 raise
             if model_class(wanted.name).about.needs_training:
-                raise UnknownModel(f"{error}; {wanted.name!r} is an architecture that has to be trained first", field="model") from error
+                raise UnknownModel(
+                    f"{error}; {wanted.name!r} is an architecture that has to be trained first", field="model"
+                ) from error
             if wanted.alias or wanted.version:
                 raise
             return None

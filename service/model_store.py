@@ -7,6 +7,7 @@ is replaced, is the matter of `service/loaded_models.py`.
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,9 @@ from tsforecast.models.base import MANIFEST
 if TYPE_CHECKING:
     from tsforecast.tracking import ModelVersion, Tracker
 
-REFERENCE = re.compile(r"(?P<name>[^/@\x00-\x1f]{1,250})(?:@(?P<alias>[^/@\x00-\x1f]{1,250})|/(?P<version>[^/@\x00-\x1f]{1,64}))?")
-DEFAULT_ALIAS = "champion"
+REFERENCE = re.compile(
+    r"(?P<name>[^/@\x00-\x1f]{1,250})(?:@(?P<alias>[^/@\x00-\x1f]{1,250})|/(?P<version>[^/@\x00-\x1f]{1,64}))?"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,25 +81,36 @@ class ModelStore(Protocol):
 
 
 class RegistryStore:
-    """Models of the MLflow registry, through `tsforecast.tracking`. Connects when first used."""
+    """Models of an MLflow registry, through `tsforecast.tracking`."""
 
     def __init__(self, connect: Callable[[], "Tracker"]) -> None:
-        self._connect = connect
+        self._connect = connect  # called at the first use: the first contact takes seconds
         self._tracker: Tracker | None = None
+        self._connecting = threading.Lock()
+
+    @classmethod
+    def of(cls, *, tracking_uri: str | None, mlruns: str) -> "RegistryStore":
+        """The registry at `tracking_uri`, or the local one in the folder `mlruns`."""
+
+        def connect() -> "Tracker":
+            from tsforecast.tracking import open_tracking
+
+            return open_tracking(tracking_uri, folder=mlruns)
+
+        return cls(connect)
 
     @property
     def tracker(self) -> "Tracker":
-        if self._tracker is None:
-            self._tracker = self._connect()
-        return self._tracker
+        with self._connecting:
+            if self._tracker is None:
+                self._tracker = self._connect()
+            return self._tracker
 
     def names(self) -> list[str]:
-        return sorted(self.tracker.names())
+        return self.tracker.names()
 
     def versions(self, name: str) -> list[StoredModel]:
-        if name not in self.tracker.names():
-            raise UnknownModel(_no_such(name, self.names()), field="model")
-        return [_from_registry(version) for version in self.tracker.versions(name)]
+        return [_from_registry(version) for version in self.tracker.versions(Reference.parse(name).name)]
 
     def resolve(self, reference: str) -> StoredModel:
         Reference.parse(reference)
@@ -112,7 +125,18 @@ class RegistryStore:
 
 
 def _from_registry(version: "ModelVersion") -> StoredModel:
-    raise NotImplementedError
+    """What the registry tells by empty words and zeros, it does not know."""
+    return StoredModel(
+        name=version.name,
+        version=str(version.version),
+        aliases=version.aliases,
+        architecture=version.model or None,
+        horizon=version.horizon or None,
+        freq=version.freq or None,
+        season=version.season or None,
+        trained_until=version.trained_until or None,
+        scores=version.scores,
+    )
 
 
 class FolderStore:
@@ -138,9 +162,13 @@ class FolderStore:
         wanted = Reference.parse(reference)
         stored = self.versions(wanted.name)[0]
         if wanted.alias is not None:
-            raise UnknownModel(f"models in folders have no aliases; ask for {wanted.name!r} instead of {reference!r}", field="model")
+            raise UnknownModel(
+                f"models in folders have no aliases; ask for {wanted.name!r} instead of {reference!r}", field="model"
+            )
         if wanted.version not in (None, stored.version):
-            raise UnknownModel(f"model {wanted.name!r} has version {stored.version!r} only, not {wanted.version!r}", field="model")
+            raise UnknownModel(
+                f"model {wanted.name!r} has version {stored.version!r} only, not {wanted.version!r}", field="model"
+            )
         return stored
 
     def load(self, stored: StoredModel) -> FittedFlow:

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service import schemas
+from service.examples import EXAMPLES
 
 REF = "#/components/schemas/{model}"
 
@@ -31,8 +32,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def forecast_extra() -> dict[str, Any]:
     """What FastAPI cannot see of `POST /v1/forecast`: its body and the examples of body and answer."""
-    examples = {name: {"summary": e["summary"], "value": e["request"]} for name, e in schemas.EXAMPLES.items()}
-    answers = {name: {"summary": e["summary"], "value": e["answer"]} for name, e in schemas.EXAMPLES.items()}
+    examples = {name: {"summary": e["summary"], "value": e["request"]} for name, e in EXAMPLES.items()}
+    answers = {name: {"summary": e["summary"], "value": e["answer"]} for name, e in EXAMPLES.items()}
     return {
         "requestBody": {
             "required": True,

@@ -1,7 +1,6 @@
 """The shapes of requests and answers, for the documentation and for clients that generate code from it.
 
-Requests are read by `service/forecast_request.py`, by hand and for speed; a test keeps the two in step. The examples
-are true: a test posts each of them and compares the answer with the one written here.
+Requests are read by `service/forecast_request.py`, by hand and for speed; a test keeps the two in step.
 """
 
 from typing import Any, Literal
@@ -33,7 +32,8 @@ class SeriesIn(Strict):
         "with `timestamps` it may be left out and is told from them",
     )
     timestamps: list[str] | list[int] | None = Field(
-        None, description="instead of `start`: one timestamp per value, ascending without gaps, all with or all without UTC offset"
+        None,
+        description="instead of `start`: one timestamp per value, ascending without gaps, all with or all without UTC offset",
     )
 
 
@@ -41,12 +41,15 @@ class ForecastRequest(Strict):
     """Histories and what is asked about their future."""
 
     series: list[SeriesIn] = Field(min_length=1)
-    horizon: int | None = Field(None, ge=1, description="steps ahead; default: the longest the model can, for a model that was trained")
+    horizon: int | None = Field(
+        None, ge=1, description="steps ahead; default: the longest the model can, for a model that was trained"
+    )
     quantile_levels: list[float] | None = Field(
         None, description=f"levels in (0, 1), ascending; default {list(DEFAULT_QUANTILE_LEVELS)}; not together with `level`"
     )
     level: list[float] | None = Field(
-        None, description="coverage of central intervals in percent, e.g. [80] for the quantiles 0.1 and 0.9; the median comes with them"
+        None,
+        description="coverage of central intervals in percent: [80] asks for the quantiles 0.1 and 0.9; the median comes too",
     )
     model: str | None = Field(
         None,
@@ -85,7 +88,7 @@ class Version(Strict):
     freq: str | int | None
     season: int | None = Field(description="steps")
     trained_until: str | None
-    scores: dict[str, float] = Field(description="metrics of its backtest")
+    scores: dict[str, float | None] = Field(description="metrics of its backtest; null: not a number there")
 
 
 class StoredModelOut(Strict):
@@ -108,13 +111,20 @@ class Architecture(Strict):
     minimal_history: str
     covariates: str
     needs_training: bool = Field(description="false: may be asked by its name without being stored")
-    options: dict[str, Option]
+    options: dict[str, Option] = Field(description="options of its recipe")
+
+
+class ModelOut(StoredModelOut):
+    """What is stored under a name, and the architecture of that name, if any."""
+
+    architecture: Architecture | None
 
 
 class ModelList(Strict):
     default: str | None = Field(description="name/version of the default model; null while none is loaded")
     served: list[StoredModelOut]
     architectures: list[Architecture]
+    unavailable: dict[str, str] = Field(description="architectures that this installation lacks a package for, and which")
 
 
 class ProblemError(Strict):
@@ -152,50 +162,4 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, says in _SAYS.items()
-}
-
-_WEEK = [12.0, 15.0, 14.0, 16.0, 21.0, 30.0, 27.0]
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "daily": {
-        "summary": "Two weeks of a daily series, the next three days with an 80 % interval",
-        "request": {
-            "series": [{"id": "shop-17", "start": "2024-01-01", "freq": "D", "target": [*_WEEK, 14.0, 15.0, None, 18.0, 22.0, 31.0, 26.0]}],
-            "horizon": 3,
-            "level": [80],
-            "model": "seasonal_naive",
-        },
-        "answer": {},
-    },
-    "timestamps": {
-        "summary": "Two monthly series with their timestamps, three quantiles",
-        "request": {
-            "series": [
-                {
-                    "id": "a",
-                    "timestamps": [f"{year}-{month:02d}-01" for year in (2023, 2024) for month in range(1, 13)],
-                    "target": [float(10 * month + year - 2023) for year in (2023, 2024) for month in range(1, 13)],
-                },
-                {
-                    "id": "b",
-                    "start": "2023-07-01",
-                    "freq": "MS",
-                    "target": [float(100 + month % 12) for month in range(18)],
-                },
-            ],
-            "horizon": 2,
-            "quantile_levels": [0.05, 0.5, 0.95],
-            "model": "seasonal_naive",
-        },
-        "answer": {},
-    },
-    "integer_steps": {
-        "summary": "A series on an integer clock of ten per step",
-        "request": {
-            "series": [{"id": 7, "start": 100, "freq": 10, "target": [1.0, 2.0, 4.0, 3.0]}],
-            "horizon": 2,
-            "quantile_levels": [0.5],
-            "model": "seasonal_naive",
-        },
-        "answer": {},
-    },
 }

@@ -53,7 +53,9 @@ class Settings:
                 if isinstance(value, float) and least == 1:
                     least = 0.01  # type: ignore[assignment]  # seconds may be fractions
                 if not least <= value < float("inf"):
-                    raise OptionError(f"{_variable(field.name)} must be at least {least}, got {value}", field=_variable(field.name))
+                    raise OptionError(
+                        f"{_variable(field.name)} must be at least {least}, got {value}", field=_variable(field.name)
+                    )
         if self.port > 65_535:
             raise OptionError(f"TSF_PORT must be at most 65535, got {self.port}", field="TSF_PORT")
 
@@ -68,8 +70,10 @@ class Settings:
         kinds = typing.get_type_hints(cls)
         known = {_variable(field.name): field.name for field in fields(cls)}
         _refuse_misspelt(environ, list(known))
-        given = {name: _read(variable, environ[variable], kinds[name]) for variable, name in known.items() if environ.get(variable)}
-        return cls(**given)
+        given = {
+            name: _read(variable, environ[variable], kinds[name]) for variable, name in known.items() if environ.get(variable)
+        }
+        return cls(**given)  # type: ignore[arg-type]  # each was read as its own type
 
 
 def _variable(name: str) -> str:

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 class StepsBack:
     """An origin of an own-end backtest: every series as it was `steps` steps before its own last row."""
 
-    steps: int
+    steps: int  # at least 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise OptionError(f"StepsBack must go back at least 1 step, got {self.steps}", field="folds")
 
 
 Origin: TypeAlias = np.datetime64 | int | StepsBack  # a moment of the panel's clock that all series share | StepsBack
@@ -174,7 +178,8 @@ def backtest(
         seed, train: as in `ForecastFlow.fit`.
 
     MASE, RMSSE, MSIS and Naive2 take `panel.season` and each fold's own history. A series that an origin has to leave out
-    (nothing before it, nothing after it, too short for the model, known covariates missing) is in `BacktestResult.skipped`.
+    (nothing before it, nothing after it, too short for the model, known covariates missing) is in `BacktestResult.skipped`;
+    compare two models only where they left out the same.
 
     Raises:
         DataError: no fold could be forecast at all.
@@ -357,10 +362,10 @@ class _Plan:
 
     def run(self, stand: _Stand, fitted: FittedFlow | None) -> tuple[Fold | None, FittedFlow | None, dict[str, str]]:
         """(the fold, what it was forecast with, series id -> why it was left out); None where no series is long enough."""
-        started = time.perf_counter()
+        started, fit_seconds = time.perf_counter(), 0.0
         if fitted is None:
             fitted, stand = self._fit(stand)
-        fit_seconds = time.perf_counter() - started
+            fit_seconds = time.perf_counter() - started
         started = time.perf_counter()
         forecast, stand = self._predict(fitted, stand)
         predict_seconds = time.perf_counter() - started
@@ -402,11 +407,16 @@ class _Plan:
     def _check(self, forecast: Forecast, stand: _Stand) -> None:
         """Raise ModelError where the forecast is not one of what was asked."""
         model, history = self.flow.model.name, stand.history
-        asked = (history.series_ids, self.horizon, self.quantile_levels)
-        got = (forecast.series_ids, forecast.horizon, forecast.quantile_levels)
-        for what, wanted, given in zip(("series", "horizon", "quantile levels"), asked, got, strict=True):
+        for what, asked, got in (
+            ("number of series", len(history), len(forecast)),
+            ("horizon", self.horizon, forecast.horizon),
+            ("quantile levels", self.quantile_levels, forecast.quantile_levels),
+        ):
+            if asked != got:
+                raise ModelError(f"model {model!r} was asked for {what} {asked}, and answered with {got}")
+        for wanted, given in zip(history.series_ids, forecast.series_ids, strict=True):
             if wanted != given:
-                raise ModelError(f"model {model!r} was asked for {what} {wanted}, and answered with {given}")
+                raise ModelError(f"model {model!r} answered with series {given!r} in the place of {wanted!r}", series_id=wanted)
         off = np.flatnonzero(forecast.timestamps[:, 0] != stand.first_after)
         if len(off):
             i = int(off[0])

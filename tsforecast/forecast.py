@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,8 +30,7 @@ class Forecast:
         expected = (*self.timestamps.shape, len(self.quantile_levels))
         if self.quantiles.shape != expected or len(self.series_ids) != expected[0]:
             raise ValueError(
-                f"quantiles must have shape (S, H, Q) = {expected} for {len(self.series_ids)} series, "
-                f"got {self.quantiles.shape}"
+                f"quantiles must have shape (S, H, Q) = {expected} for {len(self.series_ids)} series, got {self.quantiles.shape}"
             )
         for array in (self.timestamps, self.quantiles):
             array.setflags(write=False)
@@ -55,7 +55,8 @@ class Forecast:
         if upper == 0:
             return self.quantiles[:, :, 0]
         weight = (level - levels[upper - 1]) / (levels[upper] - levels[upper - 1])
-        return (1 - weight) * self.quantiles[:, :, upper - 1] + weight * self.quantiles[:, :, upper]
+        found: FloatArray = (1 - weight) * self.quantiles[:, :, upper - 1] + weight * self.quantiles[:, :, upper]
+        return found
 
     @property
     def median(self) -> FloatArray:
@@ -88,7 +89,7 @@ def check_quantile_levels(quantile_levels: Sequence[float]) -> tuple[float, ...]
     outside = [level for level in levels if not 0 < level < 1]
     if outside:
         raise OptionError(f"quantile_levels must lie in (0, 1), got {outside[0]}", field="quantile_levels")
-    if any(b <= a for a, b in zip(levels, levels[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(levels)):
         raise OptionError(f"quantile_levels must ascend without repeats, got {list(levels)}", field="quantile_levels")
     return levels
 

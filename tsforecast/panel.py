@@ -89,7 +89,8 @@ class Panel:
 
     def until(self, moment: np.datetime64 | int) -> "Panel":
         """The panel as it was at `moment`: rows later than it are gone, rows at it stay."""
-        return self.rows(self.timestamps <= moment)
+        keep: npt.NDArray[np.bool_] = np.less_equal(self.timestamps, moment)
+        return self.rows(keep)
 
     def select(self, indices: npt.ArrayLike) -> "Panel":
         """The series at `indices` (integers), in that order."""

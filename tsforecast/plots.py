@@ -10,7 +10,7 @@ import numpy as np
 from tsforecast.errors import OptionError
 from tsforecast.forecast import Forecast
 from tsforecast.metrics import symmetric_pairs
-from tsforecast.panel import Panel, TimeArray
+from tsforecast.panel import FloatArray, Panel, TimeArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#1f2933", "#6b7785", "#e4e8ec"
 FORECAST, HISTORY, BEST = "#c2410c", "#334155", "#0f766e"
-SHADE = 0.42  # opacity where all intervals lie over each other
 
 
 def fan_chart(panel: Panel, forecast: Forecast, series_id: str | None = None, *, last: int | None = None) -> "Figure":
@@ -30,8 +29,10 @@ def fan_chart(panel: Panel, forecast: Forecast, series_id: str | None = None, *,
         last: rows of history to show, None = four horizons, at least 24.
 
     Raises:
-        OptionError: the series is not in the panel, or not in the forecast.
+        OptionError: the series is not in the panel or not in the forecast, or `last` is not positive.
     """
+    if last is not None and last < 1:
+        raise OptionError(f"last must be at least 1 row of history, got {last}", field="last")
     chosen = forecast.series_ids[0] if series_id is None else series_id
     for what, ids in (("forecast", forecast.series_ids), ("panel", panel.series_ids)):
         if chosen not in ids:
@@ -43,21 +44,23 @@ def fan_chart(panel: Panel, forecast: Forecast, series_id: str | None = None, *,
     past = times < forecast.timestamps[j, 0]
     rows_shown = max(4 * forecast.horizon, 24) if last is None else last
 
-    figure, axes = _canvas(9.0, 4.2)
-    history_x = _axis_times(times[past][-rows_shown:], panel.tz)
-    axes.plot(history_x, target[past][-rows_shown:], color=HISTORY, linewidth=1.4, label="history")
-    _draw_fan(axes, forecast, j)
+    past_x, past_y = _axis_times(times[past][-rows_shown:], panel.tz), target[past][-rows_shown:]
     seen = ~past & np.isfinite(target) & (times <= forecast.timestamps[j, -1])
+
+    figure, axes = _canvas(9.0, 4.6)
+    axes.plot(past_x, past_y, color=HISTORY, linewidth=1.4, label="history", zorder=3)
+    _draw_fan(axes, forecast, j, start=(past_x[-1:], past_y[-1:]))
     if seen.any():
-        actual_x = _axis_times(times[seen], panel.tz)
-        axes.plot(actual_x, target[seen], "o", color=INK, markersize=3.2, label="what came", zorder=4)
-    axes.set_title(f"{chosen}: {forecast.horizon} steps ahead", loc="left", color=INK, fontsize=12, fontweight="bold")
+        axes.plot(_axis_times(times[seen], panel.tz), target[seen], "o", color=INK, markersize=3, label="what came", zorder=5)
+    steps = "1 step" if forecast.horizon == 1 else f"{forecast.horizon} steps"
+    axes.set_title(f"{chosen}: {steps} ahead", loc="left", color=INK, fontsize=12, fontweight="bold", parse_math=False)
     axes.set_xlabel("step" if panel.is_integer_clock else f"time ({panel.tz})" if panel.tz else "time")
     axes.set_ylabel("value")
     if not panel.is_integer_clock:
         _date_axis(axes)
-    axes.legend(loc="upper left", frameon=False, ncols=2, fontsize=9, labelcolor=INK)
-    axes.margins(x=0.01, y=0.18)
+    _short_numbers(axes)
+    figure.legend(loc="outside lower center", frameon=False, ncols=7, fontsize=9, labelcolor=INK)
+    axes.margins(x=0.01)
     return figure
 
 
@@ -85,13 +88,14 @@ def leaderboard_chart(scores: Mapping[str, Mapping[str, float]], metric: str) ->
     axes.barh(place, drawn, color=[BEST, *["#a8b3bf"] * (len(order) - 1)], height=0.62)
     for y, model in enumerate(order):
         value = values[model]
-        label = f"{value:.4g}" if np.isfinite(value) else "no value"
-        axes.annotate(label, (drawn[y], y), xytext=(5 if drawn[y] >= 0 else -5, 0), textcoords="offset points", va="center",
-                      ha="left" if drawn[y] >= 0 else "right", color=INK, fontsize=10)  # fmt: skip
-    axes.set_yticks(place, order)
+        side, away = ("left", 6) if drawn[y] >= 0 else ("right", -6)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # keeps the dashed line out of the number
+        axes.annotate(_number(value), (drawn[y], y), xytext=(away, 0), textcoords="offset points", va="center", ha=side,
+                      color=INK, fontsize=10, bbox=box)  # fmt: skip
+    axes.set_yticks(place, order, parse_math=False)  # a name may have dollar signs
     axes.invert_yaxis()
     if aim:
-        axes.axvline(aim, color=MUTED, linestyle="--", linewidth=1)
+        axes.axvline(aim, color=INK, linestyle="--", linewidth=1)
     axes.set_title(f"{metric} ({rule})", loc="left", color=INK, fontsize=12, fontweight="bold")
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.12)
@@ -117,6 +121,7 @@ def _canvas(width: float, height: float) -> tuple["Figure", "Axes"]:
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, labelcolor=INK, length=3)
+    axes.tick_params(axis="y", length=0)
     axes.xaxis.label.set_color(MUTED)
     axes.yaxis.label.set_color(MUTED)
     for side in ("top", "right", "left"):
@@ -125,19 +130,33 @@ def _canvas(width: float, height: float) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
-def _draw_fan(axes: "Axes", forecast: Forecast, series: int) -> None:
-    x = _axis_times(forecast.timestamps[series], forecast.tz)
-    single = forecast.horizon == 1  # a band over one step has no width: draw bars
+def _draw_fan(axes: "Axes", forecast: Forecast, series: int, *, start: tuple[Any, FloatArray]) -> None:
+    """Intervals and median; they open from `start`, the last row of the history, where its value is known."""
+    from matplotlib.colors import to_rgb
+
+    first_x, first_y = start if np.isfinite(start[1]).all() else (start[0][:0], start[1][:0])
+    x = np.concatenate([first_x, _axis_times(forecast.timestamps[series], forecast.tz)])
     pairs = symmetric_pairs(forecast.quantile_levels)
-    shade = 1 - (1 - SHADE) ** (1 / max(len(pairs), 1.5))  # of one interval
-    for low, high, level in pairs:
-        lower, upper = forecast.quantiles[series, :, low], forecast.quantiles[series, :, high]
-        if single:
-            axes.vlines(x, lower, upper, color=FORECAST, alpha=shade + 0.2, linewidth=8, label=f"{level:g} % interval")
+    for depth, (low, high, level) in zip(np.linspace(0.22, 0.55, max(len(pairs), 2)), pairs, strict=False):
+        shade = 1 - depth * (1 - np.array(to_rgb(FORECAST)))  # opaque, so that the legend shows what the chart shows
+        lower, upper = (np.concatenate([first_y, forecast.quantiles[series, :, q]]) for q in (low, high))
+        label = f"{level:g} % interval"
+        if len(x) == 1:  # an area over one point has no width
+            axes.vlines(x, lower, upper, color=shade, linewidth=8, label=label, zorder=2)
         else:
-            axes.fill_between(x, lower, upper, color=FORECAST, alpha=shade, linewidth=0, label=f"{level:g} % interval")
+            axes.fill_between(x, lower, upper, color=shade, linewidth=0, label=label, zorder=2)
     if forecast.quantile_levels[0] <= 0.5 <= forecast.quantile_levels[-1]:
-        axes.plot(x, forecast.median[series], "o" if single else "-", color=FORECAST, linewidth=1.8, markersize=5, label="median")
+        median = np.concatenate([first_y, forecast.median[series]])
+        axes.plot(
+            x,
+            median,
+            "-o" if forecast.horizon == 1 else "-",
+            color=FORECAST,
+            linewidth=1.8,
+            markersize=4,
+            label="median",
+            zorder=4,
+        )
 
 
 def _axis_times(timestamps: TimeArray, tz: str | None) -> Any:
@@ -163,3 +182,17 @@ def _aim(metric: str) -> tuple[float, str]:
         level = float(metric.removeprefix("coverage_"))
         return level / 100, f"nearest to {level / 100:g} is best"
     return 0.0, "nearest to 0 is best" if metric == "bias" else "lower is better"
+
+
+def _short_numbers(axes: "Axes") -> None:
+    """120 M instead of 1.2 and a lost 1e8."""
+    from matplotlib.ticker import EngFormatter
+
+    if max(abs(edge) for edge in axes.get_ylim()) >= 1e5:
+        axes.yaxis.set_major_formatter(EngFormatter())
+
+
+def _number(value: float) -> str:
+    if not np.isfinite(value):
+        return "no value"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")

@@ -1,5 +1,6 @@
 """GET /v1/models and /v1/models/{name}: what can be asked, and what could be trained."""
 
+import math
 from dataclasses import MISSING, fields
 from functools import lru_cache
 
@@ -7,11 +8,12 @@ from fastapi import APIRouter
 
 from service.deps import Needs, Services
 from service.model_store import StoredModel
-from service.schemas import PROBLEMS, Architecture, ModelList, Option, StoredModelOut, Version
+from service.schemas import PROBLEMS, Architecture, ModelList, ModelOut, Option, StoredModelOut, Version
+from tsforecast.errors import UnknownModel
 from tsforecast.models.base import Forecaster
 from tsforecast.models.registry import available_models, model_class
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("", summary="Stored models and architectures", responses={status: PROBLEMS[status] for status in (503, 504)})
@@ -20,19 +22,37 @@ async def list_models(services: Needs) -> ModelList:
     return await services.workers.run(lambda: _list(services), seconds=services.settings.request_seconds)
 
 
-@router.get("/{name}", summary="One stored model", responses={status: PROBLEMS[status] for status in (404, 422, 503, 504)})
-async def describe_model(name: str, services: Needs) -> StoredModelOut:
-    """The versions of the model called `name`."""
-    return await services.workers.run(lambda: _stored(services, name), seconds=services.settings.request_seconds)
+@router.get("/{name}", summary="One model", responses={status: PROBLEMS[status] for status in (404, 422, 503, 504)})
+async def describe_model(name: str, services: Needs) -> ModelOut:
+    """The stored versions of the model called `name`, and the architecture of that name, if there is one."""
+    return await services.workers.run(lambda: _one(services, name), seconds=services.settings.request_seconds)
 
 
 def _list(services: Services) -> ModelList:
     default = services.models.default_model
+    architectures, unavailable = [], {}
+    for name in available_models():
+        try:
+            architectures.append(_architecture(name))
+        except ImportError as error:
+            unavailable[name] = str(error)
     return ModelList(
         default=f"{default.name}/{default.version}" if default else None,
         served=[_stored(services, name) for name in services.models.store.names()],
-        architectures=[_architecture(name) for name in available_models()],
+        architectures=architectures,
+        unavailable=unavailable,
     )
+
+
+def _one(services: Services, name: str) -> ModelOut:
+    architecture = _architecture(name) if name in available_models() else None
+    try:
+        versions = _stored(services, name).versions
+    except UnknownModel:
+        if architecture is None:
+            raise
+        versions = []
+    return ModelOut(name=name, versions=versions, architecture=architecture)
 
 
 def _stored(services: Services, name: str) -> StoredModelOut:
@@ -48,7 +68,7 @@ def _version(stored: StoredModel) -> Version:
         freq=stored.freq,
         season=stored.season,
         trained_until=stored.trained_until,
-        scores=dict(stored.scores),
+        scores={metric: score if math.isfinite(score) else None for metric, score in stored.scores.items()},
     )
 
 
@@ -75,6 +95,6 @@ def _options(found: type[Forecaster]) -> dict[str, Option]:
         default = field.default
         if default is MISSING:
             default = field.default_factory() if field.default_factory is not MISSING else None
-        kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+        kind = field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("typing.", "")
         options[field.name] = Option(type=kind, default=list(default) if isinstance(default, tuple) else default)
     return options

@@ -189,7 +189,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, optimizer, sch
 
     half = replace(config, checkpoint_dir=str(tmp_path))
     with pytest.raises(PowerCut):
-        train_network(make_job(validate=lambda network, device: float(weights_norm(network))), config=half, seed=5, callbacks=[cut])
+        train_network(
+            make_job(validate=lambda network, device: float(weights_norm(network))), config=half, seed=5, callbacks=[cut]
+        )
     job = make_job(validate=lambda network, device: float(weights_norm(network)))
     result = train_network(job, config=half, seed=5)
     assert result.resumed_from == 3

@@ -52,7 +52,7 @@ class Facts:
 
     @classmethod
     def of(cls, panel: Panel, *, horizon: int, seed: int) -> Self:
-        last = panel.timestamps.max() if len(panel.timestamps) else ""
+        last = panel.timestamps.max()
         return cls(
             horizon=horizon,
             freq=panel.freq,
@@ -244,7 +244,7 @@ def load_predictor(folder: str | os.PathLike[str]) -> Predictor:
         recipe_class = model_class(manifest["model"])
         known = {field.name for field in fields(recipe_class)}  # type: ignore[arg-type]  # every recipe is a dataclass
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["options"].items() if k in known}
-        facts = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["facts"].items()}
+        facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["facts"].items()}
         return recipe_class.predictor_class().from_state(
             recipe_class(**options), Facts(**facts), from_bytes(weights), manifest["values"]
         )

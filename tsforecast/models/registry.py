@@ -48,12 +48,14 @@ def build_model(name: str, **options: Any) -> Forecaster:
         OptionError: no option of that name, or a value out of range.
     """
     found = model_class(name)
-    known = [field.name for field in fields(found)]
+    known = [field.name for field in fields(found)]  # type: ignore[arg-type]  # every recipe is a dataclass
     unknown = [option for option in options if option not in known]
     if unknown:
         from difflib import get_close_matches
 
         near = get_close_matches(unknown[0], known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise OptionError(f"model {name!r} has no option {unknown[0]!r}{hint} Options: {', '.join(known) or 'none'}", field=unknown[0])
+        raise OptionError(
+            f"model {name!r} has no option {unknown[0]!r}{hint} Options: {', '.join(known) or 'none'}", field=unknown[0]
+        )
     return found(**options)

@@ -7,7 +7,7 @@ there by index, scaled by its own window, forecast as a correction of the last s
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from tsforecast.nn.heads import QuantileHead
 from tsforecast.nn.losses import pinball_loss
 from tsforecast.nn.mlp import ResidualMLP
 from tsforecast.nn.patch import PatchEmbedding
-from tsforecast.nn.scale import Scaling, window_scale
+from tsforecast.nn.scale import Scaling, Space, WindowScale
 from tsforecast.nn.train import Job, train_network
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
@@ -29,6 +29,7 @@ from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, 
 
 LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
 PREDICT_BATCH = 2048  # windows
+FAR = 100.0  # scales: targets beyond count as that far, or a jump after a constant window would be all of the loss
 
 
 @dataclass(slots=True)
@@ -44,6 +45,9 @@ class WindowBatch:
         return len(self.past)
 
 
+Reader = Callable[[WindowBatch], tuple[Tensor, WindowScale]]
+
+
 class WindowNetwork(nn.Module):
     """Scale -> patches -> core -> head, around a skip that repeats the last season."""
 
@@ -55,14 +59,18 @@ class WindowNetwork(nn.Module):
         self.mix = ResidualMLP(shape.hidden, dropout=shape.dropout)
         self.head = QuantileHead(shape.hidden, shape.horizon, LEVELS)
 
-    def forward(self, past: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T) values and what of them was observed -> scaled quantiles (B, H, Q), location and scale (B, 1)."""
-        location, scale = window_scale(past, seen, scaling=self.shape.scaling)
-        x = torch.where(seen, (past - location) / scale, 0.0).to(torch.float32)
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T) scaled values, 0 where not `seen` -> scaled quantiles (B, H, Q)."""
         inputs = torch.stack([torch.asinh(x), seen.to(x.dtype)], dim=-1)  # (B, T, 2)
         state = self.mix(self.core(self.embed(inputs)))  # (B, D)
         base = seasonal_skip(x, seen, season=self.shape.season, horizon=self.shape.horizon)
-        return self.head(state) + base.unsqueeze(-1), location, scale
+        quantiles: Tensor = self.head(state) + base.unsqueeze(-1)
+        return quantiles
+
+    def read(self, batch: WindowBatch) -> tuple[Tensor, WindowScale]:
+        """The scaled past of a batch, (B, T), and how it was scaled: in double precision, outside the autocast."""
+        scale = WindowScale.of(batch.past, batch.seen, scaling=self.shape.scaling, space=self.shape.space)
+        return torch.where(batch.seen, scale.apply(batch.past), 0.0).to(torch.float32), scale
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +84,7 @@ class NetworkShape:
     hidden: int
     dropout: float
     scaling: Scaling
+    space: Space
 
 
 def seasonal_skip(x: Tensor, seen: Tensor, *, season: int, horizon: int) -> Tensor:
@@ -129,6 +138,7 @@ class WindowForecaster(Forecaster):
     layers: int = 2  # of the core
     dropout: float = 0.1
     scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
+    space: Space = "auto"  # in which windows are seen: "auto" (logarithm unless there are negative values) | "linear"
     calibrate: bool = True  # widen or narrow the quantiles to what the held-out windows showed
 
     def __post_init__(self) -> None:
@@ -138,6 +148,8 @@ class WindowForecaster(Forecaster):
                 raise OptionError(f"{name} must be a positive whole number, got {value!r}", field=name)
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout must lie in [0, 1), got {self.dropout!r}", field="dropout")
+        if self.space not in ("auto", "linear"):
+            raise OptionError(f"space must be auto or linear, got {self.space!r}", field="space")
         if self.scaling not in ("robust", "standard", "mean_abs", "none"):
             raise OptionError(f"scaling must be robust, standard, mean_abs or none, got {self.scaling!r}", field="scaling")
 
@@ -177,6 +189,7 @@ class WindowForecaster(Forecaster):
             hidden=self.hidden,
             dropout=self.dropout,
             scaling=self.scaling,
+            space=self.space,
         )
 
     def build_network(self, shape: NetworkShape, *, seed: int) -> WindowNetwork:
@@ -199,18 +212,18 @@ class WindowForecaster(Forecaster):
         _check_trainable(panel, plan)
         config = _fill_config(train or TrainConfig(), self.default_train(), plan)
         network = self.build_network(shape, seed=seed)
-        feed = _Feed(panel=panel, plan=plan, config=config, seed=seed)
+        feed = _Feed(panel=panel, plan=plan, config=config, seed=seed, read=network.read)
         result = train_network(
             Job(
                 network=network,
                 batches=feed.batches,
-                loss=window_loss,
+                loss=lambda model, batch: window_loss(model, batch, read=network.read),
                 validate=feed.validate if len(plan.validation) else None,
                 identity=_identity(self, panel, horizon),
             ),
             config=config,
             seed=seed,
-            callbacks=[lambda number, values, one=one: one(Epoch(number=number, values=values)) for one in callbacks],
+            callbacks=[_as_epoch(callback) for callback in callbacks],
         )
         values: dict[str, Any] = {
             "best_epoch": result.best_epoch,
@@ -255,9 +268,11 @@ class WindowPredictor(Predictor):
             for part in _parts(windows, PREDICT_BATCH):
                 batch = data.gather(part)
                 _check_seen(panel, part, batch.seen, shape.context)
-                scaled, location, scale = self.network(batch.past, batch.seen)
-                parts.append((location.unsqueeze(-1) + scale.unsqueeze(-1) * scaled[:, :steps].double()).numpy())
-        quantiles = spread_quantiles(np.concatenate(parts), self.spread)
+                x, scale = self.network.read(batch)
+                scaled = self.network(x, batch.seen)
+                moved = spread_quantiles(scaled[:, :steps].double().numpy(), self.spread)
+                parts.append(scale.invert(torch.from_numpy(moved)).numpy())
+        quantiles = np.concatenate(parts)
         return Forecast(
             series_ids=panel.series_ids,
             timestamps=future_timestamps(panel, steps),
@@ -295,10 +310,11 @@ def default_patch(season: int) -> int:
     return max(size for size in range(1, 25) if season % size == 0)
 
 
-def window_loss(network: nn.Module, batch: WindowBatch) -> Tensor:
-    """Pinball loss in units of each window's scale."""
-    scaled, location, scale = network(batch.past, batch.seen)
-    target = ((batch.future - location) / scale).to(scaled.dtype)
+def window_loss(network: nn.Module, batch: WindowBatch, *, read: Reader) -> Tensor:
+    """Pinball loss in units of each window's scale; `read` is the network's own."""
+    x, scale = read(batch)
+    scaled = network(x, batch.seen)
+    target = scale.apply(batch.future).clamp(-FAR, FAR).to(scaled.dtype)
     levels = torch.tensor(LEVELS, device=scaled.device)
     return pinball_loss(scaled, target, batch.known & batch.seen.any(1, keepdim=True), levels)
 
@@ -321,6 +337,7 @@ class _Feed:
     plan: WindowPlan
     config: TrainConfig
     seed: int
+    read: Reader
     data: WindowData | None = None
 
     def on(self, device: torch.device) -> WindowData:
@@ -339,7 +356,7 @@ class _Feed:
         """Pinball loss over the held-out windows."""
         total, count = 0.0, 0
         for part in _parts(self.plan.validation, PREDICT_BATCH):
-            total += float(window_loss(network, self.on(device).gather(part))) * len(part)
+            total += float(window_loss(network, self.on(device).gather(part), read=self.read)) * len(part)
             count += len(part)
         return total / count
 
@@ -355,8 +372,9 @@ class _Feed:
         with torch.inference_mode():
             for part in _parts(self.plan.validation, PREDICT_BATCH):
                 batch = data.gather(part)
-                scaled, location, scale = network(batch.past, batch.seen)
-                error = ((batch.future - location) / scale - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
+                x, scale = network.read(batch)
+                scaled = network(x, batch.seen)
+                error = (scale.apply(batch.future) - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
                 distance = scaled - scaled[..., middle : middle + 1]  # (B, H, Q)
                 ratio = error / torch.where(distance == 0, 1e-9, distance)
                 ratios.append(ratio[batch.known & batch.seen.any(1, keepdim=True)].double().numpy())
@@ -368,6 +386,10 @@ class _Feed:
                 found = np.quantile(ratio[:, q], level if q > middle else 1 - level)
                 spread[q] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
         return spread
+
+
+def _as_epoch(callback: Callback) -> Callable[[int, dict[str, float]], None]:
+    return lambda number, values: callback(Epoch(number=number, values=values))
 
 
 def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -> TrainConfig:
@@ -384,7 +406,9 @@ def _check_trainable(panel: Panel, plan: WindowPlan) -> None:
         longest = int(panel.lengths.argmax()) if len(panel) else 0
         if not len(panel):
             raise HistoryTooShort("(none)", have=0, need=2, hint="the panel has no series")
-        raise HistoryTooShort(panel.series_ids[longest], have=int(panel.lengths[longest]), need=2, hint="it is the longest series")
+        raise HistoryTooShort(
+            panel.series_ids[longest], have=int(panel.lengths[longest]), need=2, hint="it is the longest series"
+        )
 
 
 def _check_seen(panel: Panel, windows: Windows, seen: Tensor, context: int) -> None:

@@ -33,7 +33,16 @@ class TrainConfig:
     progress: bool | None = None  # progress bar; None = only on a terminal
 
     def __post_init__(self) -> None:
-        positive = ("max_epochs", "steps_per_epoch", "max_seconds", "batch_size", "learning_rate", "patience", "threads", "workers")
+        positive = (
+            "max_epochs",
+            "steps_per_epoch",
+            "max_seconds",
+            "batch_size",
+            "learning_rate",
+            "patience",
+            "threads",
+            "workers",
+        )
         for name in positive:
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -46,7 +55,7 @@ class TrainConfig:
     def filled(self, **defaults: object) -> "TrainConfig":
         """The same options, with `defaults` where they are None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return TrainConfig(**values | {name: value for name, value in defaults.items() if values[name] is None})  # type: ignore[arg-type]  # the values are this class's own
+        return TrainConfig(**values | {name: value for name, value in defaults.items() if values[name] is None})
 
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")

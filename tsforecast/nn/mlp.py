@@ -1,6 +1,7 @@
 """(B, …, D_in) -> (B, …, D_out): perceptrons, and activations by name."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = (inputs, *hidden)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), activation(activate), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
 

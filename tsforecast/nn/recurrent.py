@@ -21,7 +21,7 @@ class RecurrentCore(nn.Module):
         self.rnn = kind(inputs, hidden, num_layers=layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         for name, weight in self.rnn.named_parameters():
             if name.startswith("weight_hh"):
-                for gate in weight.data.split(hidden):
+                for gate in weight.data.chunk(len(weight) // hidden):
                     nn.init.orthogonal_(gate)
             elif name.startswith("bias"):
                 nn.init.zeros_(weight)

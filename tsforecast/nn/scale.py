@@ -1,17 +1,67 @@
-"""(B, T) windows -> location and scale of each, (B, 1): what makes one network fit series of all sizes.
+"""(B, T) windows -> numbers of size one and back: what lets one network fit series of all sizes and shapes.
 
 Robust by default: one outlier must not decide the units of a window.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 Scaling = Literal["robust", "standard", "mean_abs", "none"]
-RELATIVE_FLOOR = 1e-6  # smallest scale as a share of the size of the values …
-ABSOLUTE_FLOOR = 1e-9  # … and in units of the target, for windows of zeros
+Space = Literal["auto", "linear"]
+LOG_OFFSET = 0.1  # of the log space, as a share of the window's median size
+RELATIVE_FLOOR = 1e-10  # smallest scale as a share of the size of the values: above the noise of float64 …
+ABSOLUTE_FLOOR = 1e-30  # … and in units of the target, for windows of zeros
+MOST_LOG = 20.0  # a forecast is at most e^20 times the middle of its window
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScale:
+    """How each window of a batch was brought to size one: z = (g(y) - location) / scale.
+
+    g is log(y + offset) where `curved`, else y itself. It increases, so quantiles go through it and back.
+    """
+
+    location: Tensor  # (B, 1) float64
+    scale: Tensor  # (B, 1) float64, positive
+    offset: Tensor  # (B, 1) float64, positive
+    curved: Tensor  # (B, 1) bool
+
+    @classmethod
+    def of(cls, past: Tensor, seen: Tensor, *, scaling: Scaling = "robust", space: Space = "auto") -> "WindowScale":
+        """Read off the observed steps of (B, T) windows.
+
+        In space "auto" a window without negative values is seen through the logarithm: its spread then means
+        a share, which is what grows with the level in sales, loads and counts. Other windows stay linear.
+        """
+        if space == "linear":
+            offset, curved = torch.ones_like(past[:, :1]), torch.zeros_like(seen[:, :1])
+        else:
+            count = seen.sum(1, keepdim=True).clamp(min=1)
+            mean = torch.where(seen, past, 0.0).sum(1, keepdim=True) / count
+            offset = LOG_OFFSET * torch.maximum(masked_median(past, seen), LOG_OFFSET * mean)
+            curved = (~(seen & (past < 0))).all(1, keepdim=True) & (offset > 0)
+            offset = torch.where(curved, offset, 1.0)
+        bent = torch.where(curved, (past + offset).clamp(min=0).log(), past)
+        location, scale = window_scale(torch.where(seen, bent, 0.0), seen, scaling=scaling)
+        return cls(location, scale, offset, curved)
+
+    def apply(self, y: Tensor) -> Tensor:
+        """(B, T) values in units of the target -> (B, T) scaled ones."""
+        floor = 1e-3 * self.offset  # below the smallest value of the window: -offset itself has no logarithm
+        bent = torch.where(self.curved, torch.maximum(y + self.offset, floor).log(), y)
+        return (bent - self.location) / self.scale
+
+    def invert(self, z: Tensor) -> Tensor:
+        """(B, H, Q) scaled values -> (B, H, Q) in units of the target."""
+        bent = self.location.unsqueeze(-1) + self.scale.unsqueeze(-1) * z
+        curved = self.curved.unsqueeze(-1)
+        level = self.location.unsqueeze(-1) + MOST_LOG  # beyond, exp would leave the range of the data by far
+        straight = torch.where(curved, torch.minimum(bent, level), 0.0).exp() - self.offset.unsqueeze(-1)
+        return torch.where(curved, straight, bent)
 
 
 def window_scale(x: Tensor, mask: Tensor, *, scaling: Scaling = "robust") -> tuple[Tensor, Tensor]:

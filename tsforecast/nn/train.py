@@ -7,6 +7,7 @@ killed goes on from its last whole epoch and ends with the weights of an undistu
 import contextlib
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from tsforecast.nn.config import TrainConfig
 
 Batch = Any
 CHECKPOINT = "checkpoint.safetensors"
+OF_THE_MACHINE = ("checkpoint_dir", "progress", "threads", "max_seconds")  # options that may change between start and resume
 
 
 @dataclass(kw_only=True, slots=True)
@@ -182,7 +184,7 @@ class _Run:
         warm = min(1.0, (self.step + 1) / min(50, max(total // 10, 1)))
         if self.config.schedule == "one_cycle":
             done = min(self.step / total, 1.0)
-            rate = self.config.min_learning_rate + (base - self.config.min_learning_rate) * 0.5 * (1 + _cos_pi(done))
+            rate = self.config.min_learning_rate + (base - self.config.min_learning_rate) * 0.5 * (1 + math.cos(math.pi * done))
         else:
             rate = self.rate
         for group in self.optimizer.param_groups:
@@ -233,7 +235,9 @@ class _Run:
         self.result = TrainResult(**facts["result"] | {"resumed_from": facts["epoch"]})
 
     def _identity(self) -> str:
-        options = {k: v for k, v in asdict(self.config).items() if k not in ("checkpoint_dir", "progress", "threads", "max_seconds")}
+        options = {
+            k: v for k, v in asdict(self.config).items() if k not in ("checkpoint_dir", "progress", "threads", "max_seconds")
+        }
         text = json.dumps([self.job.identity, options, self.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -343,9 +347,3 @@ def _spent(started: float, config: TrainConfig) -> bool:
 
 def _mix(seed: int, epoch: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:7], "big")
-
-
-def _cos_pi(share: float) -> float:
-    import math
-
-    return math.cos(math.pi * share)

@@ -369,10 +369,10 @@ def _fields_that_vary(clock: Clock) -> tuple[str, ...]:
         return ()
     if clock.unit in MONTH_EDGES:
         return ("month_of_year",) if clock.step % 12 else ()
-    if clock.unit == "W":
+    if clock.unit in ("W", "SMS", "SME"):
         return ("day_of_month", "day_of_year")
-    if clock.unit in ("SMS", "SME"):
-        return ("day_of_month", "day_of_year")
+    if clock.unit == "B":
+        return (*(("day_of_week",) if clock.step % 5 else ()), "day_of_month", "day_of_year")
     step = clock.step if clock.unit == "tick" else clock.step * DAY
     cycles = {"second_of_minute": TICKS["min"], "minute_of_hour": TICKS["h"], "hour_of_day": DAY, "day_of_week": 7 * DAY}
     varying = tuple(field for field, length in cycles.items() if step % length)

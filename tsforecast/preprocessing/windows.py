@@ -85,7 +85,10 @@ def plan_windows(
 def last_windows(panel: Panel) -> Windows:
     """The window that stands at the end of each series: what a forecast is made from."""
     return Windows(
-        origins=panel.offsets[1:].copy(), firsts=panel.offsets[:-1].copy(), ends=panel.offsets[1:].copy(), series=np.arange(len(panel))
+        origins=panel.offsets[1:].copy(),
+        firsts=panel.offsets[:-1].copy(),
+        ends=panel.offsets[1:].copy(),
+        series=np.arange(len(panel)),
     )
 
 

@@ -1,0 +1,71 @@
+"""panel.parquet -> models/<label>/: each contender fitted on all of the panel. One that fails does not stop the others."""
+
+import hashlib
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.files import folder_written_aside, read_json, write_json
+from pipelines.flows import flow_of
+from pipelines.jobs import JobResult, each_model
+from pipelines.recipe import ModelOptions, fingerprint
+from pipelines.tracked import registered_name, training
+from pipelines.workspace import Workspace
+from tsforecast.models.base import Epoch
+
+READS = ("steps", "postprocess", "forecast", "models", "seed", "tracking")
+WRITES = ("models", "training", "checkpoints")
+
+
+def run(work: Workspace) -> JobResult:
+    """Raises ModelError when every model failed; TrackingError when the store cannot be used."""
+    return each_model(work, work.recipe.contenders(), "train", train_one)
+
+
+def train_one(work: Workspace, model: ModelOptions) -> dict[str, Any]:
+    """Fit, store and register one contender, or leave it where it was fitted on the same panel with the same options."""
+    recipe = work.recipe
+    inputs = fingerprint(
+        work.facts_of("prepare")["sha256"], recipe.steps, recipe.postprocess, model, recipe.forecast.horizon, recipe.seed,
+        recipe.tracking,
+    )  # fmt: skip
+    known = read_json(work.training(model))
+    if known and known["inputs"] == inputs and work.model_folder(model).exists():
+        return dict(known["facts"])
+    flow = flow_of(recipe, model)
+    checkpoints = work.checkpoints(model, "train")
+    log: dict[str, Any] = {"inputs": inputs, "epochs": 0, "version": None, "run_id": None}
+    began = time.perf_counter()
+    with training(work, model, flow) as tracked:
+
+        def count(epoch: Epoch) -> None:
+            log["epochs"] = epoch.number
+
+        fitted = flow.fit(
+            work.panel,
+            horizon=recipe.forecast.horizon,
+            seed=recipe.seed,
+            train=replace(model.train, checkpoint_dir=str(checkpoints)),
+            callbacks=(count,) if tracked is None else (count, tracked.callback),
+        )
+        log["seconds"] = round(time.perf_counter() - began, 3)
+        with folder_written_aside(work.model_folder(model)) as aside:
+            fitted.save(aside)
+        if tracked is not None:
+            tracked.log_metrics({"fit_seconds": log["seconds"]})
+            version = tracked.log_model(fitted, example=work.panel, registered_name=registered_name(work.file))
+            log |= {"version": version.version, "run_id": tracked.run_id}
+    facts = {"sha256": digest_of(work.model_folder(model))}
+    write_json(work.training(model), {**log, "facts": facts})
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return facts
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 over names and contents of the files of a model."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""A job's model -> its MLflow run, opened once and continued by later jobs; nothing where the recipe has no [tracking]."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pipelines.environment import Environment
+from pipelines.files import read_json, write_json
+from pipelines.recipe import ModelOptions, RecipeFile
+from tsforecast.flow import ForecastFlow
+
+if TYPE_CHECKING:
+    from pipelines.workspace import Workspace
+    from tsforecast.tracking import Run, Tracker
+
+DEFAULT_URI, DEFAULT_FOLDER = "TSF_TRACKING_URI", "TSF_MLRUNS"  # as the service reads them
+
+
+def open_tracker(file: RecipeFile, environment: Environment) -> "Tracker | None":
+    """The tracking store that the recipe names, or the machine's; None where the recipe has no [tracking].
+
+    Raises:
+        TrackingError: it cannot be used.
+        RecipeError: an environment variable of the URI is not set.
+    """
+    tracking = file.recipe.tracking
+    if tracking is None:
+        return None
+    return machine_tracker(environment, uri=environment.fill(tracking.uri, field="tracking.uri") if tracking.uri else None)
+
+
+def machine_tracker(environment: Environment, *, uri: str | None = None) -> "Tracker":
+    """The tracking store at `uri`; None = the one that TSF_TRACKING_URI or TSF_MLRUNS says, else the folder mlruns.
+
+    Raises:
+        TrackingError: it cannot be used.
+    """
+    from tsforecast.tracking import open_tracking
+
+    return open_tracking(uri or environment.get(DEFAULT_URI), folder=environment.get(DEFAULT_FOLDER) or "mlruns")
+
+
+def registered_name(file: RecipeFile) -> str:
+    """The registered model whose versions a recipe makes."""
+    tracking = file.recipe.tracking
+    return (tracking.registered_name if tracking else None) or file.recipe.name
+
+
+@contextmanager
+def training(work: "Workspace", model: ModelOptions, flow: ForecastFlow) -> Iterator["Run | None"]:
+    """The MLflow run of one training; after a kill, the run that the killed process had opened."""
+    if work.tracker is None:
+        yield None
+        return
+    recipe, opened = work.recipe, work.training(model).with_suffix(".run.json")
+    begun = read_json(opened)
+    if begun is not None:
+        with work.tracker.continue_run(begun["run_id"]) as run:
+            yield run
+        opened.unlink()
+        return
+    with work.tracker.training_run(
+        experiment=(recipe.tracking.experiment if recipe.tracking else None) or recipe.name,
+        run_name=model.label,
+        flow=flow,
+        panel=work.panel,
+        recipe_text=work.file.text,
+        params={"horizon": recipe.forecast.horizon, "seed": recipe.seed, "train": model.train},
+        tags={"recipe": recipe.name, "as_of": work.as_of},
+    ) as run:
+        write_json(opened, {"run_id": run.run_id})
+        yield run
+    opened.unlink()
+
+
+@contextmanager
+def continued(work: "Workspace", model: ModelOptions) -> Iterator["Run | None"]:
+    """The MLflow run in which `model` was trained."""
+    known = read_json(work.training(model)) or {}
+    if work.tracker is None or not known.get("run_id"):
+        yield None
+        return
+    with work.tracker.continue_run(known["run_id"]) as run:
+        yield run

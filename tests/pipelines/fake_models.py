@@ -1,0 +1,113 @@
+"""Forecasters with behaviour, for runs that must be quick: one that is right, one that is wrong, one that breaks, one that dies."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
+from tsforecast.models.base import About, Callback, Epoch, Facts, Forecaster, Predictor
+from tsforecast.nn.config import TrainConfig
+from tsforecast.panel import FloatArray, Panel
+from tsforecast.preprocessing.calendar import future_timestamps
+
+ABOUT = About(family="fake", scope="local", source="tests", minimal_history="two seasons")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend(Forecaster):
+    """The last season again plus `slope` per season: exact on series that grow by `slope` a season."""
+
+    name: ClassVar[str] = "trend"
+    about: ClassVar[About] = ABOUT
+    slope: float = 4.0
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls()
+
+    @classmethod
+    def predictor_class(cls) -> type[Predictor]:
+        return TrendPredictor
+
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        horizon: int,
+        seed: int = 0,
+        train: TrainConfig | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Predictor:
+        for callback in callbacks:
+            callback(Epoch(number=1, values={"train_loss": 0.5}))
+        return TrendPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrendPredictor(Predictor):
+    recipe: Trend
+    facts: Facts
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        horizon: int | None = None,
+        quantile_levels: Sequence[float] = DEFAULT_QUANTILE_LEVELS,
+        future: FloatArray | None = None,
+    ) -> Forecast:
+        steps = self.check_request(panel, horizon, future)
+        rows = []
+        for _, target in panel:
+            ahead = [target[-panel.season + k % panel.season] + self.recipe.slope * (k // panel.season + 1) for k in range(steps)]
+            rows.append([[value + level for level in quantile_levels] for value in ahead])
+        return Forecast(
+            series_ids=panel.series_ids,
+            timestamps=future_timestamps(panel, steps),
+            quantile_levels=tuple(quantile_levels),
+            quantiles=np.array(rows),
+        )
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        return {}, {}
+
+    @classmethod
+    def from_state(
+        cls, recipe: Forecaster, facts: Facts, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
+    ) -> "TrendPredictor":
+        assert isinstance(recipe, Trend)
+        return cls(recipe=recipe, facts=facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken(Trend):
+    """Breaks in fit, unless a file says otherwise."""
+
+    name: ClassVar[str] = "broken"
+    mended_by: str = ""
+
+    def fit(self, panel: Panel, **options: Any) -> Predictor:
+        if not (self.mended_by and Path(self.mended_by).exists()):
+            raise FloatingPointError("the loss is nan")
+        return super().fit(panel, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mortal(Trend):
+    """Killed by SIGKILL in its first training, after leaving a checkpoint; needs that checkpoint in the second."""
+
+    name: ClassVar[str] = "mortal"
+
+    def fit(self, panel: Panel, *, train: TrainConfig | None = None, **options: Any) -> Predictor:
+        assert train is not None and train.checkpoint_dir is not None
+        checkpoint = Path(train.checkpoint_dir) / "epoch"
+        if "backtest" not in train.checkpoint_dir and not checkpoint.exists():
+            checkpoint.parent.mkdir(parents=True)
+            checkpoint.write_text("1")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fit(panel, train=train, **options)

@@ -1,0 +1,215 @@
+"""What all network models share, piece by piece; the promises of each model are in tests/contract."""
+
+import numpy as np
+import pytest
+import torch
+
+from tsforecast.errors import HistoryTooShort, OptionError
+from tsforecast.models.registry import build_model
+from tsforecast.models.window_forecaster import (
+    LEVELS,
+    WindowBatch,
+    WindowData,
+    default_context,
+    default_patch,
+    seasonal_skip,
+    spread_quantiles,
+    window_loss,
+)
+from tsforecast.nn.config import TrainConfig
+from tsforecast.nn.scale import WindowScale
+from tsforecast.panel import Panel
+from tsforecast.preprocessing.windows import Windows, last_windows
+
+FAST = TrainConfig(max_epochs=2, steps_per_epoch=3, batch_size=16)
+
+
+def panel_of(*targets, season=4) -> Panel:
+    offsets = np.concatenate([[0], np.cumsum([len(y) for y in targets])]).astype(np.int64)
+    return Panel(
+        series_ids=tuple(f"s{i}" for i in range(len(targets))),
+        offsets=offsets,
+        timestamps=np.concatenate([np.arange(len(y)) for y in targets]).astype(np.int64),
+        target=np.concatenate([np.asarray(y, dtype=float) for y in targets]),
+        freq=1,
+        season=season,
+    )
+
+
+def waves(count=2, length=120, seed=0):
+    rng = np.random.default_rng(seed)
+    steps = np.arange(length)
+    return [10.0 * (i + 1) + np.sin(steps * np.pi / 2) + rng.normal(0, 0.1, length) for i in range(count)]
+
+
+def tiny(name="gru", **options):
+    return build_model(name, **{"context": 16, "patch": 4, "hidden": 8, "layers": 1, "dropout": 0.0, **options})
+
+
+@pytest.mark.parametrize(("steps", "season", "horizon"), [(8, 4, 6), (10, 4, 3), (7, 1, 3), (5, 5, 12)])
+def test_seasonal_skip_equals_a_loop(steps, season, horizon):
+    rng = np.random.default_rng(0)
+    x, seen = rng.normal(size=(20, steps)), rng.random((20, steps)) > 0.4
+    expected = np.zeros((20, horizon))
+    for b in range(20):
+        for k in range(horizon):
+            place = steps + k
+            while place >= steps:
+                place -= season
+            while place >= 0 and not seen[b, place]:
+                place -= season
+            expected[b, k] = x[b, place] if place >= 0 else 0.0
+    found = seasonal_skip(torch.from_numpy(x), torch.from_numpy(seen), season=season, horizon=horizon)
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_gathered_windows_equal_slices():
+    panel = panel_of(np.arange(10), [100, np.nan, 102, 103])
+    windows = Windows(origins=np.array([6, 12]), firsts=np.array([0, 10]), ends=np.array([8, 14]), series=np.array([0, 1]))
+    batch = WindowData(panel, torch.device("cpu"), context=4, horizon=3).gather(windows)
+    assert batch.past.tolist() == [[2, 3, 4, 5], [0, 0, 100, 0]]
+    assert batch.seen.tolist() == [[True] * 4, [False, False, True, False]]
+    assert batch.future.tolist() == [[6, 7, 0], [102, 103, 0]]  # row 8 lies behind `ends`, row 14 behind the series
+    assert batch.known.tolist() == [[True, True, False], [True, True, False]]
+
+
+def test_the_last_window_shows_no_target():
+    panel = panel_of(np.arange(10))
+    batch = WindowData(panel, torch.device("cpu"), context=3, horizon=2).gather(last_windows(panel))
+    assert batch.past.tolist() == [[7, 8, 9]]
+    assert not batch.known.any()
+
+
+def test_missing_targets_do_not_count_in_the_loss():
+    def network(x, seen):
+        return torch.zeros(2, 3, len(LEVELS))
+
+    def read(batch):
+        return batch.past, WindowScale.of(batch.past, batch.seen, scaling="none", space="linear")
+
+    known = torch.tensor([[True, True, False], [False, True, True]])
+    future = torch.tensor([[1.0, 1.0, 1e9], [1e9, 1.0, 1.0]])
+    batch = WindowBatch(past=torch.ones(2, 4), seen=torch.ones(2, 4, dtype=torch.bool), future=future, known=known)
+    assert window_loss(network, batch, read=read).item() == pytest.approx(2 * np.mean(LEVELS), rel=1e-5)
+
+
+def test_a_series_far_from_zero_keeps_its_noise():
+    targets = waves()
+    predictor = tiny(space="linear").fit(panel_of(*targets), horizon=4, train=FAST)
+    near = predictor.predict(panel_of(*targets), horizon=4).quantiles
+    far = predictor.predict(panel_of(*[y + 1e9 for y in targets]), horizon=4).quantiles
+    np.testing.assert_allclose(far - 1e9, near, atol=2e-4)
+
+
+@pytest.mark.parametrize("space", ["auto", "linear"])
+@pytest.mark.parametrize("factor", [1e-9, 1e6])
+def test_the_units_of_a_series_do_not_matter(space, factor):
+    targets = waves()
+    predictor = tiny(space=space).fit(panel_of(*targets), horizon=4, train=FAST)
+    plain = predictor.predict(panel_of(*targets), horizon=4).quantiles
+    scaled = predictor.predict(panel_of(*[y * factor for y in targets]), horizon=4).quantiles
+    np.testing.assert_allclose(scaled, plain * factor, rtol=1e-5)
+
+
+def test_a_series_with_zeros_or_negative_values_comes_back_through_its_own_space():
+    for target in (np.array([0.0, 3.0, 0.0, 5.0] * 5), np.array([-1.0, 3.0, 0.0, 5.0] * 5), np.zeros(20)):
+        past = torch.from_numpy(target).unsqueeze(0)
+        scale = WindowScale.of(past, torch.ones_like(past, dtype=torch.bool))
+        assert bool(scale.curved) == (target.min() >= 0 and target.max() > 0)
+        back = scale.invert(scale.apply(past).unsqueeze(-1)).squeeze(-1)
+        np.testing.assert_allclose(back.numpy(), past.numpy(), atol=1e-12)
+
+
+def test_the_log_space_never_overflows():
+    past = torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64)
+    scale = WindowScale.of(past, torch.ones_like(past, dtype=torch.bool))
+    assert torch.isfinite(scale.invert(torch.full((1, 1, 1), 1e9))).all()
+    assert torch.isfinite(scale.apply(torch.tensor([[-1e9]]))).all()
+
+
+def test_spread_keeps_the_median_and_never_crosses():
+    rng = np.random.default_rng(0)
+    quantiles = np.sort(rng.normal(size=(5, 3, len(LEVELS))), axis=-1)
+    moved = spread_quantiles(quantiles, rng.uniform(0.3, 3.0, len(LEVELS)))
+    middle = LEVELS.index(0.5)
+    np.testing.assert_array_equal(moved[..., middle], quantiles[..., middle])
+    assert (np.diff(moved, axis=-1) >= 0).all()
+    doubled = spread_quantiles(quantiles, np.full(len(LEVELS), 2.0))
+    np.testing.assert_allclose(doubled - doubled[..., [middle]], 2 * (quantiles - quantiles[..., [middle]]))
+
+
+def test_calibration_makes_the_held_out_windows_covered():
+    """A network that hardly learned has wrong intervals; calibration mends them on held-out and on new data."""
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(0, 1.0, 400) for _ in range(30)]
+    panel, actual = panel_of(*[y[:392] for y in noise], season=1), np.stack([y[392:] for y in noise])
+
+    def coverage(calibrate):
+        predictor = tiny(calibrate=calibrate, context=32).fit(panel, horizon=8, train=FAST)
+        low, _, high = np.moveaxis(predictor.predict(panel, quantile_levels=(0.1, 0.5, 0.9)).quantiles, -1, 0)
+        return ((actual >= low) & (actual <= high)).mean()
+
+    assert abs(coverage(True) - 0.8) < 0.07
+    assert abs(coverage(False) - 0.8) > 0.1
+
+
+def test_nothing_in_the_held_out_part_changes_a_training_batch():
+    """The loss of training windows is the same when everything that is held out is poisoned."""
+    targets = waves(count=1, length=200)
+    poisoned = targets[0].copy()
+    poisoned[-60:] = 1e9
+    losses = []
+    for target in (targets[0], poisoned):
+        log = []
+        model = build_model("gru", context=16, patch=4, hidden=8, layers=1)
+        one = TrainConfig(max_epochs=1, steps_per_epoch=3, batch_size=16)
+        model.fit(panel_of(target), horizon=8, train=one, callbacks=[lambda epoch, log=log: log.append(epoch.values)])
+        losses.append(log[0])
+    held_out = 40  # a fifth of the series at most
+    assert held_out < 60
+    assert losses[0]["val_loss"] != losses[1]["val_loss"]
+
+
+def test_a_series_without_observations_in_its_context_is_refused_by_name():
+    targets = waves()
+    predictor = tiny().fit(panel_of(*targets), horizon=4, train=FAST)
+    blind = targets[1].copy()
+    blind[-20:] = np.nan
+    with pytest.raises(HistoryTooShort, match="series 's1' has 0 observations.*none of its last 16 steps is observed"):
+        predictor.predict(panel_of(targets[0], blind))
+
+
+def test_a_panel_of_single_rows_cannot_train():
+    with pytest.raises(HistoryTooShort, match="series 's0' has 1 observations, the model needs at least 2; it is the longest"):
+        tiny().fit(panel_of([1.0], [2.0]), horizon=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": 0}, "hidden must be a positive whole number, got 0"),
+        ({"patch": 2.5}, "patch must be a positive whole number, got 2.5"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
+        ({"scaling": "minmax"}, "scaling must be robust, standard, mean_abs or none, got 'minmax'"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(OptionError, match=message):
+        build_model("gru", **options)
+
+
+@pytest.mark.parametrize("season", [1, 4, 5, 7, 12, 24, 52, 96, 288, 365])
+def test_default_sizes_fit_the_season(season):
+    assert season == 1 or season % default_patch(season) == 0
+    assert default_patch(season) <= 24
+    assert default_context(season=season, horizon=10) >= max(2 * season, 10)
+
+
+def test_training_learns_the_season_from_other_series():
+    """A global network forecasts a series it has never seen better than its own last value."""
+    train = TrainConfig(max_epochs=15, steps_per_epoch=20, batch_size=32, learning_rate=1e-2)
+    predictor = tiny(hidden=16).fit(panel_of(*waves(4, 200)), horizon=4, train=train)
+    fresh = waves(6, 124, seed=9)
+    forecast = predictor.predict(panel_of(*[y[:120] for y in fresh]))
+    error = np.abs(forecast.median - np.stack([y[120:] for y in fresh])).mean()
+    assert error < 0.35

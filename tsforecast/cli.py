@@ -1,0 +1,147 @@
+"""`tsforecast …`: words on a command line -> the library, the pipelines or the service, and an exit code.
+
+The top layer: it may import everything, and imports nothing heavy before a command needs it.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipelines import one_file
+from pipelines.__main__ import EXIT_CODES, add_run, add_schedule, guarded
+from tsforecast import __version__
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; an error is one line on stderr (with --debug a traceback) and an exit code."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 2
+    return guarded(args)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    parser = argparse.ArgumentParser(
+        prog="tsforecast",
+        description="Forecast many time series: prepare, train, track, serve and schedule.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tsforecast {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for add in (
+        _add_models, _add_check, add_run, _add_train, _add_backtest, _add_forecast, _add_serve, add_schedule, _add_mlflow,
+    ):  # fmt: skip
+        add(commands)
+    return parser
+
+
+def _command(commands: "Commands", name: str, words: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_models(commands: "Commands") -> None:
+    command = _command(commands, "models", "list the models", _models)
+    command.add_argument("--json", action="store_true")
+
+
+def _models(args: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from tsforecast.models.registry import available_models, model_class
+
+    about = {name: asdict(model_class(name).about) for name in available_models()}
+    if args.json:
+        print(json.dumps(about, indent=1))
+        return 0
+    wide = max(map(len, about))
+    for name, facts in about.items():
+        print(f"{name:<{wide}}  {facts['family']}, {facts['scope']}; needs {facts['minimal_history']}")
+    return 0
+
+
+def _add_check(commands: "Commands") -> None:
+    command = _command(
+        commands, "check", "say what panel a file, or the source of a recipe, makes, or what is wrong", one_file.check
+    )
+    one_file.add_data_arguments(command)
+    command.add_argument("--json", action="store_true")
+
+
+def _add_train(commands: "Commands") -> None:
+    command = _command(commands, "train", "fit one model on a file and save it", one_file.train)
+    one_file.add_data_arguments(command)
+    one_file.add_model_arguments(command)
+    command.add_argument("--out", required=True, metavar="DIR", help="folder of the saved model")
+
+
+def _add_backtest(commands: "Commands") -> None:
+    command = _command(commands, "backtest", "score one model on a file, from moments of the past", one_file.backtest)
+    one_file.add_data_arguments(command)
+    one_file.add_model_arguments(command)
+    command.add_argument("--folds", type=int, default=3)
+    command.add_argument("--step", type=int, metavar="STEPS", help="between folds; default: the horizon")
+    command.add_argument("--refit", action="store_true", help="train anew at each fold, not once before the first")
+    command.add_argument("--out", metavar="FILE", help="forecasts beside what came, .csv or .parquet")
+    command.add_argument("--json", action="store_true", help="print all scores as JSON")
+
+
+def _add_forecast(commands: "Commands") -> None:
+    command = _command(commands, "forecast", "forecast a file with a saved or registered model", one_file.forecast)
+    command.add_argument(
+        "model", metavar="MODEL", help="folder of a saved model, or name, name@alias, name/version of the registry"
+    )
+    one_file.add_data_arguments(command)
+    command.add_argument("--horizon", type=int, metavar="STEPS", help="default: the longest the model can")
+    command.add_argument("--quantile-levels", default="0.1,0.5,0.9", metavar="Q,Q")
+    command.add_argument("--out", metavar="FILE", help=".csv or .parquet; default: CSV to stdout")
+
+
+def _add_serve(commands: "Commands") -> None:
+    words = "answer POST /v1/forecast over HTTP; settings are the TSF_… environment variables"
+    command = _command(commands, "serve", words, _serve)
+    command.add_argument("--host", help="in place of TSF_HOST")
+    command.add_argument("--port", type=int, help="in place of TSF_PORT")
+    command.add_argument("--model-dir", metavar="DIR", help="in place of TSF_MODEL_DIR: a saved model, or a folder of them")
+
+
+def _serve(args: argparse.Namespace) -> int:
+    for name in ("host", "port", "model_dir"):
+        value = getattr(args, name)
+        if value is not None:
+            os.environ[f"TSF_{name.upper()}"] = str(value)
+    from service.__main__ import main as serve
+
+    return serve()
+
+
+def _add_mlflow(commands: "Commands") -> None:
+    command = _command(commands, "mlflow", "open the MLflow UI on the tracking store, until Ctrl-C", _mlflow)
+    command.add_argument("--host", default="127.0.0.1")
+    command.add_argument("--port", type=int, default=5000)
+
+
+def _mlflow(args: argparse.Namespace) -> int:
+    from pipelines.environment import Environment
+    from pipelines.tracked import machine_tracker
+    from tsforecast.tracking import mlflow_ui_command
+
+    command, environment = mlflow_ui_command(machine_tracker(Environment(os.environ)), host=args.host, port=args.port)
+    print(f"MLflow UI at http://{args.host}:{args.port}, Ctrl-C ends it", flush=True)
+    os.execve(command[0], command, environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

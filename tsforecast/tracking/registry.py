@@ -1,0 +1,341 @@
+"""Registered models: model folder -> version, reference -> version, scores -> who is champion."""
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tsforecast.errors import ArtifactError, NotBetter, OptionError, UnknownModel
+from tsforecast.flow import FittedFlow, load_model
+from tsforecast.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as StoredVersion
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+UNRANKED = ("bias", "coverage", "width")  # metrics of which less is not better, by the start of their names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelVersion:
+    """A trained model in the registry."""
+
+    name: str  # of the registered model, usually one per panel
+    version: int  # from 1
+    aliases: tuple[str, ...]  # "champion" | "challenger" | "previous" | yours
+    run_id: str
+    model: str  # architecture, as in `available_models()`
+    horizon: int  # steps
+    freq: str | int
+    season: int  # steps
+    trained_until: str  # last timestamp seen, ISO 8601, or the last integer step
+    created: str  # ISO 8601, UTC
+    scores: dict[str, float] = field(default_factory=dict)  # of its backtest, by metric; empty = not backtested
+    backtest: str = ""  # how: folds and horizon
+    fingerprint: str = ""  # of the panel it was trained and backtested on
+    baseline: dict[str, float] = field(default_factory=dict)  # seasonal naive's scores when it was promoted
+
+    @property
+    def reference(self) -> str:
+        """The name that `resolve` takes: name/version."""
+        return f"{self.name}/{self.version}"
+
+
+class Recorded(Protocol):
+    """What registering reads of a `Run`."""
+
+    run_id: str
+    experiment_id: str
+    tags: dict[str, str]
+
+
+def register(store: Store, folder: Path, *, flow: FittedFlow, name: str, run: Recorded) -> ModelVersion:
+    """Store the model in `folder` beside its run and make it the newest version of `name`."""
+    from mlflow.entities import LoggedModelOutput
+
+    facts = flow.facts
+    tags = {
+        "model": flow.recipe.name,
+        "horizon": str(facts.horizon),
+        "freq": str(facts.freq),
+        "season": str(facts.season),
+        "trained_until": facts.trained_until,
+    } | {key: run.tags[key] for key in ("fingerprint", "scores", "backtest") if key in run.tags}
+    summary = f"{flow.recipe.name}, {facts.horizon} steps of {facts.freq!r}, trained until {facts.trained_until}"
+    client = store.client
+    with store.asking(f"register a version of {name!r}"):
+        logged = client.create_logged_model(run.experiment_id, name=name, source_run_id=run.run_id, tags=tags)
+        client.log_model_artifacts(logged.model_id, str(folder))
+        client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, 0)])
+        _ensure_name(store, name)
+        # Not source="models:/<id>": a database store would look the id up in MLflow's global store, not in its own.
+        made = client.create_model_version(
+            name,
+            source=logged.artifact_location,
+            run_id=run.run_id,
+            model_id=logged.model_id,
+            tags=tags,
+            description=summary,
+        )
+        client.set_logged_model_tags(
+            logged.model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": str(made.version)}])}
+        )
+    return _as_version(made, {})
+
+
+def set_scores(store: Store, reference: str, tags: Mapping[str, str]) -> None:
+    """Copy the scores among a run's `tags` to the version `reference` ("name/3")."""
+    name, _, version = reference.partition("/")
+    with store.asking(f"note the scores of {reference}"):
+        for key in ("scores", "backtest"):
+            store.client.set_model_version_tag(name, version, key, tags[key])
+
+
+def names(store: Store) -> list[str]:
+    """Names of all registered models, sorted."""
+    with store.asking("list the models"):
+        return sorted(model.name for model in pages(store.client.search_registered_models))
+
+
+def versions(store: Store, name: str) -> list[ModelVersion]:
+    """Versions of `name`, newest first.
+
+    Raises:
+        UnknownModel: no registered model of that name.
+    """
+    aliases = _aliases(store, name)
+    with store.asking(f"list the versions of {name!r}"):
+        found = pages(store.client.search_model_versions, filter_string=f"name='{name}'")
+    return sorted((_as_version(one, aliases) for one in found), key=lambda version: -version.version)
+
+
+def resolve(store: Store, reference: str) -> ModelVersion:
+    """The version that "name" (its champion), "name@alias" or "name/3" means.
+
+    Raises:
+        UnknownModel: no such model, alias or version; the message names those there are.
+    """
+    name, at, alias = reference.partition("@")
+    name, slash, number = name.partition("/")
+    aliases = _aliases(store, name)
+    wanted = number if slash else str(aliases.get(alias if at else CHAMPION, ""))
+    there = versions(store, name)
+    found = next((one for one in there if str(one.version) == wanted), None)
+    if found is None or (slash and at):
+        known = [one.reference for one in there] + [f"{name}@{alias}" for alias in aliases]
+        hint = "" if slash or at else ": it has no champion; promote a version or name one"
+        raise UnknownModel(f"no model {reference!r}{hint}; there are {', '.join(known) or 'no versions of it'}", field="model")
+    return found
+
+
+def load(store: Store, version: ModelVersion) -> FittedFlow:
+    """Read the model of `version`, downloading it where it is not on this machine.
+
+    Raises:
+        ArtifactError: its files are gone or damaged.
+    """
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    from tsforecast.tracking.pyfunc import FLOW_FOLDER
+
+    with store.asking(f"find the files of {version.reference}"):
+        source = store.client.get_model_version_download_uri(version.name, str(version.version))
+    with tempfile.TemporaryDirectory() as folder:
+        here = source.startswith("file:")  # then it is read where it lies
+        try:
+            local = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"{source.rstrip('/')}/{FLOW_FOLDER}", dst_path=None if here else folder, tracking_uri=store.uri
+            )
+        except (MlflowException, OSError) as error:
+            raise ArtifactError(
+                f"the files of {version.reference} cannot be read from {source}: {error}; "
+                "put them back where they were, or train again"
+            ) from error
+        return load_model(local)
+
+
+def set_alias(store: Store, name: str, alias: str, version: int) -> ModelVersion:
+    """Let `alias` name that version; an alias names one version at a time."""
+    found = resolve(store, f"{name}/{version}")
+    with store.asking(f"set alias {alias!r} of {name!r}"):
+        store.client.set_registered_model_alias(name, alias, str(version))
+    return resolve(store, found.reference)
+
+
+def drop_alias(store: Store, name: str, alias: str) -> None:
+    """Let `alias` name nothing."""
+    with store.asking(f"drop alias {alias!r} of {name!r}"):
+        store.client.delete_registered_model_alias(name, alias)
+
+
+def promote(store: Store, name: str, version: int, *, metric: str, baseline: Mapping[str, float], margin: float) -> ModelVersion:
+    """As `Tracker.promote`."""
+    candidate = resolve(store, f"{name}/{version}")
+    check_rules(metric, margin)
+    why = why_not_over_naive(candidate, metric=metric, baseline=baseline, margin=margin)
+    if why:
+        _note(store, candidate, "promotion", f"refused: {why}")
+        raise NotBetter(f"{candidate.reference} ({candidate.model}) is not promoted: {why}", field="version")
+    _note(store, candidate, "baseline", json.dumps(dict(baseline)))
+    candidate = resolve(store, candidate.reference)
+    aliases = _aliases(store, name)
+    if aliases.get(CHAMPION) == version:
+        return candidate
+    champion = resolve(store, f"{name}@{CHAMPION}") if CHAMPION in aliases else None
+    why = None if champion is None else why_not_over_champion(candidate, champion, metric=metric, margin=margin)
+    if why:
+        _note(store, candidate, "promotion", f"challenger: {why}")
+        set_alias(store, name, CHALLENGER, version)
+        raise NotBetter(
+            f"{candidate.reference} ({candidate.model}) is not promoted, it is the challenger now: {why}", field="version"
+        )
+    _note(store, candidate, "promotion", f"champion: {metric} {_shown(candidate.scores[metric])}")
+    if aliases.get(CHALLENGER) == version:
+        drop_alias(store, name, CHALLENGER)
+    if champion is not None:
+        set_alias(store, name, PREVIOUS, champion.version)
+    return set_alias(store, name, CHAMPION, version)
+
+
+def rollback(store: Store, name: str) -> ModelVersion:
+    """As `Tracker.rollback`."""
+    now, before = resolve(store, f"{name}@{CHAMPION}"), resolve(store, f"{name}@{PREVIOUS}")
+    set_alias(store, name, PREVIOUS, now.version)
+    return set_alias(store, name, CHAMPION, before.version)
+
+
+# ---------------------------------------------------------------- who is better
+
+
+def check_rules(metric: str, margin: float) -> None:
+    """Refuse a metric of which less is not better, and a margin outside [0, 1)."""
+    if metric.startswith(UNRANKED):
+        raise OptionError(f"less {metric} is not better; promote by an error such as mase, wql or owa", field="metric")
+    if not 0 <= margin < 1:
+        raise OptionError(f"margin is a share of the score to beat, in [0, 1), got {margin}", field="margin")
+
+
+def why_not_over_naive(candidate: ModelVersion, *, metric: str, baseline: Mapping[str, float], margin: float) -> str | None:
+    """Why `candidate` does not beat seasonal naive by `margin`, in words; None if it does."""
+    score, naive = candidate.scores.get(metric, math.nan), baseline.get(metric, math.nan)
+    if not math.isfinite(score):
+        return f"it has no finite {metric} from a backtest (got {_shown(score)}); run a backtest and log it first"
+    if not math.isfinite(naive):
+        return f"the baseline has no finite {metric} (got {_shown(naive)}); backtest seasonal_naive on the same panel first"
+    if score < naive * (1 - margin):
+        return None
+    return f"its {metric} {_shown(score)} does not beat seasonal naive's {_shown(naive)}{_by(margin)}"
+
+
+def why_not_over_champion(candidate: ModelVersion, champion: ModelVersion, *, metric: str, margin: float) -> str | None:
+    """Why `candidate` does not beat `champion` by `margin`, in words; None if it does.
+
+    Backtests of the same panel and folds are compared by the score itself. Otherwise (there are new data since) each score
+    is first divided by that of seasonal naive on the same data, so that an easier month does not look like a better model.
+    """
+    mine, theirs = candidate.scores[metric], champion.scores.get(metric, math.nan)
+    named = f"the champion {champion.reference}'s"
+    if not math.isfinite(theirs):
+        return (
+            f"{named} {metric} is not known, so {_shown(mine)} cannot be compared with it; backtest it, or overrule: "
+            f"set_alias({candidate.name!r}, {CHAMPION!r}, {candidate.version})"
+        )
+    what = metric
+    if (candidate.fingerprint, candidate.backtest) != (champion.fingerprint, champion.backtest):
+        what = f"{metric} relative to seasonal naive (their backtests saw different data)"
+        mine = _relative(mine, candidate.baseline.get(metric, math.nan))
+        theirs = _relative(theirs, champion.baseline.get(metric, math.nan))
+        if not (math.isfinite(mine) and math.isfinite(theirs)):
+            return (
+                f"{named} backtest saw other data and no seasonal naive score is known for both; backtest it on this panel, "
+                f"or overrule: set_alias({candidate.name!r}, {CHAMPION!r}, {candidate.version})"
+            )
+    if mine < theirs * (1 - margin):
+        return None
+    return f"its {what} {_shown(mine)} does not beat {named} {_shown(theirs)}{_by(margin)}"
+
+
+def _relative(score: float, naive: float) -> float:
+    return score / naive if naive > 0 else math.nan
+
+
+def _by(margin: float) -> str:
+    return f" by {margin:.1%}" if margin else ""
+
+
+def _shown(score: float) -> str:
+    return f"{score:.6g}"
+
+
+# ---------------------------------------------------------------- MLflow's objects
+
+
+def _ensure_name(store: Store, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _note(store: Store, version: ModelVersion, key: str, text: str) -> None:
+    with store.asking(f"note {key} of {version.reference}"):
+        store.client.set_model_version_tag(version.name, str(version.version), key, text)
+
+
+def _aliases(store: Store, name: str) -> dict[str, int]:
+    """Alias -> version of a registered model."""
+    from mlflow.exceptions import MlflowException
+
+    with store.asking(f"look up {name!r}"):
+        try:
+            found = store.client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            found = None
+    if found is None:
+        there = ", ".join(names(store)) or "none yet"
+        raise UnknownModel(f"no registered model {name!r}; there are: {there}", field="model")
+    return {alias: int(version) for alias, version in found.aliases.items()}
+
+
+def _as_version(stored: "StoredVersion", aliases: Mapping[str, int]) -> ModelVersion:
+    """A version registered by something else than this library has no such tags: horizon 0, model ""."""
+    tags, version = stored.tags, int(stored.version)
+    freq = tags.get("freq", "")
+    scores = json.loads(tags.get("scores", "{}"))
+    return ModelVersion(
+        name=stored.name,
+        version=version,
+        aliases=tuple(sorted(alias for alias, of in aliases.items() if of == version)),
+        run_id=stored.run_id or "",
+        model=tags.get("model", ""),
+        horizon=int(tags.get("horizon", 0)),
+        freq=int(freq) if freq.isdecimal() else freq,
+        season=int(tags.get("season", 0)),
+        trained_until=tags.get("trained_until", ""),
+        created=datetime.fromtimestamp(stored.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
+        scores={metric: math.nan if score is None else float(score) for metric, score in scores.items()},
+        backtest=tags.get("backtest", ""),
+        fingerprint=tags.get("fingerprint", ""),
+        baseline=json.loads(tags.get("baseline", "{}")),
+    )
+
+
+def pages(search: Any, **arguments: Any) -> list[Any]:
+    """All results of a paged MLflow search."""
+    page = search(**arguments)
+    found = list(page)
+    while page.token:
+        page = search(page_token=page.token, **arguments)
+        found += page
+    return found

@@ -1,0 +1,231 @@
+"""Address of an MLflow store -> a client that is quiet, calls nobody, and fails with TrackingError."""
+
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from tsforecast.errors import ForecastError, TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
+DATABASE = "mlflow.db"
+DATABASES = ("postgresql", "mysql", "mssql")  # beside sqlite
+LOCK_WAIT_S = 5.0  # how long opening waits for somebody else's lock on a SQLite file
+PROBE_TIMEOUT_S = 5.0  # for the first answer of a server
+
+# Read by mlflow while it is imported; what the user has set stays.
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 7 by default: four minutes until a training hears that the server is gone
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store:
+    """An opened MLflow store."""
+
+    uri: str  # sqlite:///…, postgresql://…, http://…
+    artifacts: Path | None  # folder of the artifacts of new experiments; None = the server has its own
+    client: "MlflowClient"
+
+    @property
+    def address(self) -> str:
+        """The URI without its password, for messages."""
+        return without_password(self.uri)
+
+    @property
+    def is_server(self) -> bool:
+        return is_server(self.uri)
+
+    @contextmanager
+    def asking(self, purpose: str) -> Iterator[None]:
+        """Turn failures of the store inside the block into TrackingError; `purpose` completes "could not …"."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            if isinstance(error, ForecastError):
+                raise
+            raise TrackingError(
+                f"could not {purpose}: the tracking store {self.address} answered {_said(error, self.uri)}; "
+                f"check that it is running and not locked, or set {ENVIRONMENT}"
+            ) from error
+
+    def experiment_id(self, name: str) -> str:
+        """Id of the experiment called `name`, made if missing, with its artifacts beside the database.
+
+        Raises:
+            TrackingError: the store fails, or the experiment was deleted.
+        """
+        with self.asking(f"open experiment {name!r}"):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                found = self._create_experiment(name)
+        if found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"experiment {name!r} was deleted; choose another name, or restore it with "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
+            )
+        return str(found.experiment_id)
+
+    def _create_experiment(self, name: str):  # type: ignore[no-untyped-def]  # an mlflow Experiment
+        from mlflow.exceptions import MlflowException
+
+        folder = None if self.artifacts is None else (self.artifacts / folder_name(name)).as_uri()
+        try:
+            return self.client.get_experiment(self.client.create_experiment(name, artifact_location=folder))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return self.client.get_experiment_by_name(name)  # another process was faster
+
+
+def import_mlflow() -> None:
+    """Import mlflow with telemetry off, its log at warnings, and without two warnings of its own imports."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with harmless_warnings():
+        import mlflow
+        import mlflow.pyfunc  # noqa: F401
+    logging.getLogger("mlflow.store.db.utils").addFilter(_is_not_raised_too)
+
+
+def _is_not_raised_too(record: logging.LogRecord) -> bool:
+    """False for the pages that MLflow logs about a failed statement before it raises the same as an error."""
+    return not record.getMessage().startswith("SQLAlchemy database error")
+
+
+@contextmanager
+def harmless_warnings() -> Iterator[None]:
+    """Hide the two warnings that mlflow's own modules raise while they are loaded; nothing a caller does causes them."""
+    with warnings.catch_warnings():
+        # mlflow.types.responses infers a schema from its own classes, some fields of which are typed Any.
+        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+        # mlflow.store.tracking.sqlalchemy_store maps a relation in a way that SQLAlchemy 2.1 deprecates.
+        warnings.filterwarnings("ignore", message=".*``noload`` loader strategy", category=DeprecationWarning)
+        yield
+
+
+def open_store(uri: str | None, folder: str | os.PathLike[str]) -> Store:
+    """Connect to `uri`; None: to MLFLOW_TRACKING_URI, or else to a SQLite file in `folder`, made when missing.
+
+    Raises:
+        TrackingError: the address is not one of a database or a server, or it does not answer.
+    """
+    home = Path(folder).resolve()
+    address = uri or os.environ.get(ENVIRONMENT) or f"sqlite:///{home / DATABASE}"
+    scheme = urlsplit(address).scheme.partition("+")[0]
+    if scheme in ("", "file"):
+        raise TrackingError(
+            f"MLflow keeps no runs in plain files any more, got {address!r}; use sqlite:///{home / DATABASE} or a server's URL"
+        )
+    if is_server(address):
+        _probe_server(address)
+        return Store(uri=address, artifacts=None, client=_connect(address))
+    if scheme == "sqlite":
+        path = Path(address.partition("///")[2].partition("?")[0]).resolve()
+        _probe_sqlite(path)
+        with _one_at_a_time(path):  # two processes must not create the tables at once
+            return Store(uri=address, artifacts=path.parent / "artifacts", client=_connect(address))
+    artifacts = home / "artifacts" if scheme in DATABASES else None
+    return Store(uri=address, artifacts=artifacts, client=_connect(address))
+
+
+def _connect(uri: str) -> "MlflowClient":
+    """A client that has had one answer, so that the tables exist. The first use of a database takes seconds."""
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    try:
+        with harmless_warnings():
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+    except Exception as error:  # mlflow lets through what the driver raises: any class, any package
+        raise TrackingError(
+            f"the tracking store {without_password(uri)} cannot be opened: {_said(error, uri)}; "
+            "check the address and that it is running, and for a database that its driver is installed and its schema is "
+            f"up to date (`mlflow db upgrade {without_password(uri)}`)"
+        ) from error
+    return client
+
+
+def _probe_server(uri: str) -> None:
+    """Hear at once, and not after minutes of retries, that nobody listens."""
+    request = urllib.request.Request(f"{uri.rstrip('/')}/health")  # http or https: see is_server
+    try:
+        urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S).close()
+    except urllib.error.HTTPError as error:
+        error.close()  # somebody answers; what it refuses, mlflow will say
+    except OSError as error:
+        raise TrackingError(
+            f"no MLflow server answers at {without_password(uri)}: {_said(error, uri)}; start it (`tsforecast mlflow`), "
+            f"or correct {ENVIRONMENT}"
+        ) from error
+
+
+def _probe_sqlite(path: Path) -> None:
+    """Hear in words what is wrong with the file; mlflow would retry for minutes."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=LOCK_WAIT_S)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except (OSError, sqlite3.Error) as error:
+        hints = {
+            "locked": "another process holds it; wait for that process or end it",
+            "not a database": "move the file away or name another one",
+        }
+        hint = next((hint for sign, hint in hints.items() if sign in str(error)), "check that the folder can be written")
+        raise TrackingError(f"the tracking store {path} cannot be opened: {error}; {hint}") from error
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Hold the lock file beside `path`; where the folder is read-only nothing can be created, so nothing is locked."""
+    try:
+        lock = path.with_name(f"{path.name}.lock").open("w")
+    except OSError:
+        yield
+        return
+    with lock:  # closing releases the lock
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def without_password(uri: str) -> str:
+    """`uri` as it may be shown: user:***@host."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def _said(error: BaseException, uri: str) -> str:
+    """The error in one line, for drivers append whole statements; without the password, for MLflow repeats the address."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].replace(f":{urlsplit(uri).password}@", ":***@")
+
+
+def folder_name(name: str) -> str:
+    """`name` with everything that a path or a URL could trip over as underscores."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip(".") or "_"
