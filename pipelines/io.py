@@ -125,11 +125,12 @@ def _database(url: str, *, field: str, environment: Environment) -> Iterator["sa
     """One transaction; its errors come without passwords, and without the chain that may show one."""
     import sqlalchemy as sa
 
+    filled = environment.fill(url, field=field)
     try:
-        engine = sa.create_engine(environment.fill(url, field=field), poolclass=sa.NullPool, hide_parameters=True)
+        engine = sa.create_engine(filled, poolclass=sa.NullPool, hide_parameters=True)
         with engine.begin() as connection:
             yield connection
-    except sa.exc.SQLAlchemyError as error:
+    except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:  # of the driver, of pandas, of the URL's port
         message = str(getattr(error, "orig", None) or error).split("\n")[0]
     except ModuleNotFoundError as error:
         message = f"the driver is not installed; install the Python package {error.name}"

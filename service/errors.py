@@ -89,12 +89,13 @@ def status_of(error: ForecastError) -> int:
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
-def problem_of(error: ForecastError, *, series: Sequence["SeriesRequest"] = ()) -> Problem:
+def problem_of(error: ForecastError, *, series: Sequence["SeriesRequest"] = (), places: Sequence[int] = ()) -> Problem:
     """What the library refused, as an answer.
 
     Args:
         error: names its series and field where it can.
         series: those of the request, so that the field is a path a caller can follow and the id the one that was given.
+        places: indices of those that were asked together: what is wrong with their step is wrong with all of them.
     """
     status, kind = status_of(error), _kebab(type(error).__name__)
     if status >= 500:
@@ -108,7 +109,12 @@ def problem_of(error: ForecastError, *, series: Sequence["SeriesRequest"] = ()) 
         if one.series_id == error.series_id:
             given = one.given_id
             field = f"series[{place}].{field}" if field else f"series[{place}]"
-    errors = [FieldError(field=field, series=given, message=str(error))] if field else []
+    if field == "freq" and places:
+        errors = [
+            FieldError(field=f"series[{i}].freq", series=series[i].given_id, message=str(error)) for i in places[:MAX_ERRORS]
+        ]
+    else:
+        errors = [FieldError(field=field, series=given, message=str(error))] if field else []
     return Problem(status, kind, str(error), errors=errors)
 
 

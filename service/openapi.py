@@ -26,18 +26,15 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].setdefault("500", schemas.PROBLEMS[500])
+        _describe_forecast(document["paths"]["/v1/forecast"]["post"])
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def forecast_extra() -> dict[str, Any]:
-    """What FastAPI cannot see of `POST /v1/forecast`: its body and the examples of body and answer."""
-    examples = {name: {"summary": e["summary"], "value": e["request"]} for name, e in EXAMPLES.items()}
-    answers = {name: {"summary": e["summary"], "value": e["answer"]} for name, e in EXAMPLES.items()}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": REF.format(model="ForecastRequest")}, "examples": examples}},
-        },
-        "responses": {"200": {"content": {"application/json": {"examples": answers}}}},
-    }
+def _describe_forecast(operation: dict[str, Any]) -> None:
+    """Add what FastAPI cannot see of `POST /v1/forecast`: its body, and the examples (whose nulls FastAPI would drop)."""
+    asked = {name: {"summary": one["summary"], "value": one["request"]} for name, one in EXAMPLES.items()}
+    answered = {name: {"summary": one["summary"], "value": one["answer"]} for name, one in EXAMPLES.items()}
+    schema = {"$ref": REF.format(model="ForecastRequest")}
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema, "examples": asked}}}
+    operation["responses"]["200"]["content"]["application/json"]["examples"] = answered

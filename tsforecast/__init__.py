@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tsforecast.backtest import backtest
     from tsforecast.flow import FittedFlow, ForecastFlow, load_model
     from tsforecast.forecast import Forecast
     from tsforecast.models.registry import available_models, build_model
@@ -26,7 +25,6 @@ _HOMES = {
     "Panel": "tsforecast.panel",
     "TrainConfig": "tsforecast.nn.config",
     "available_models": "tsforecast.models.registry",
-    "backtest": "tsforecast.backtest",
     "build_model": "tsforecast.models.registry",
     "future_from_frame": "tsforecast.preprocessing.validate",
     "load_model": "tsforecast.flow",
@@ -39,7 +37,6 @@ __all__ = [
     "Panel",
     "TrainConfig",
     "available_models",
-    "backtest",
     "build_model",
     "future_from_frame",
     "load_model",

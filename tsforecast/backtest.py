@@ -290,7 +290,7 @@ def _given_origins(panel: Panel, origins: Sequence[Origin], step: int | None) ->
 def _name(origin: Origin) -> str:
     if isinstance(origin, StepsBack):
         return f"{origin.steps} steps before its end"
-    return np.datetime_as_string(origin, unit="auto") if isinstance(origin, np.datetime64) else str(origin)
+    return str(np.datetime_as_string(origin, unit="auto") if isinstance(origin, np.datetime64) else origin)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsforecast.errors import ArtifactError
+from tsforecast.errors import ArtifactError, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
 from tsforecast.models.base import Callback, Facts, Forecaster, Predictor, load_predictor
 from tsforecast.nn.config import TrainConfig
@@ -110,5 +110,7 @@ def load_model(folder: str | os.PathLike[str]) -> FittedFlow:
             predictor=predictor,
             postprocess=tuple(postprocess_named(name) for name in flow["postprocess"]),
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (ArtifactError, OptionError) as error:
+        raise ArtifactError(f"{path} holds a step this version does not have: {error}; upgrade tsforecast") from error
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path} is damaged: {error!r}; copy the model again") from error

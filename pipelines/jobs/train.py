@@ -37,8 +37,8 @@ def train_one(work: Workspace, model: ModelOptions) -> dict[str, Any]:
     flow = flow_of(recipe, model)
     checkpoints = work.checkpoints(model, "train")
     log: dict[str, Any] = {"inputs": inputs, "epochs": 0, "version": None, "run_id": None}
-    began = time.perf_counter()
     with training(work, model, flow) as tracked:
+        began = time.perf_counter()
 
         def count(epoch: Epoch) -> None:
             log["epochs"] = epoch.number

@@ -10,7 +10,6 @@ from service.deps import Needs, Services, read_body
 from service.errors import FieldError, Problem, invalid, problem_of
 from service.forecast_request import ForecastRequest, check_answer_size, read_request
 from service.loaded_models import ServedModel
-from service.openapi import forecast_extra
 from service.panels import Group, panels_of
 from service.schemas import PROBLEMS, ForecastAnswer
 from tsforecast.errors import ForecastError
@@ -24,7 +23,6 @@ router = APIRouter(prefix="/v1/forecast", tags=["forecast"])
     summary="Forecast many series at once",
     response_model=ForecastAnswer,
     responses={status: PROBLEMS[status] for status in (400, 404, 408, 409, 413, 415, 422, 503, 504)},
-    openapi_extra=forecast_extra(),
 )
 async def forecast(request: Request, services: Needs) -> Response:
     """Quantiles of the steps that follow each series, from its own history and a trained model.
@@ -77,4 +75,4 @@ def _predict(asked: ForecastRequest, model: ServedModel, group: Group, horizon: 
     try:
         return model.predict(group.panel, horizon=horizon, quantile_levels=asked.quantile_levels)
     except ForecastError as error:
-        raise problem_of(error, series=asked.series) from error
+        raise problem_of(error, series=asked.series, places=group.places) from error

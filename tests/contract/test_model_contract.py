@@ -39,7 +39,13 @@ TRAIN = TrainConfig(
 NOT_EVERY_STEP_SEES_THE_LAST_VALUE = {
     "seasonal_naive": "by definition a step repeats its own place in the season, and the last value is one place of it",
 }
-NOT_EQUIVARIANT = {
+GUESSES_PLACES_NEVER_SEEN = {
+    "prophet": "its weekly curve is a Fourier series that nothing holds on a weekday without observations",
+}
+DRAWS_BY_CONTENT = {
+    "prophet": "its futures are drawn from a generator seeded by the values of the series, so only the median is comparable",
+}
+NOT_SHIFT_EQUIVARIANT = {
     "prophet": "its priors act on the series divided by its largest absolute value, so a shift changes the fit",
 }
 
@@ -196,11 +202,11 @@ def test_fitting_and_forecasting_leave_their_input_alone(name: str) -> None:
     panel = panel_of([series_values(60), np.where(np.arange(50) % 9 == 4, np.nan, series_values(50, seed=1))])
     before = {field.name: np.array(getattr(panel, field.name), copy=True) for field in fields(panel)}
     recipe = model_class(name).tiny()
-    options = asdict(recipe)  # type: ignore[call-overload]  # every recipe is a dataclass
+    options = asdict(recipe)
     recipe.fit(panel, horizon=HORIZON, train=TRAIN).predict(panel)
     for key, value in before.items():
         np.testing.assert_array_equal(np.array(getattr(panel, key)), value, err_msg=key)
-    assert asdict(recipe) == options  # type: ignore[call-overload]  # every recipe is a dataclass
+    assert asdict(recipe) == options
 
 
 def test_no_global_random_state_is_read_or_changed(name: str) -> None:
@@ -224,8 +230,8 @@ def test_no_global_random_state_is_read_or_changed(name: str) -> None:
 def test_recipes_are_frozen_and_made_of_options_that_json_can_say(name: str) -> None:
     recipe = model_class(name).tiny()
     with pytest.raises(FrozenInstanceError):
-        setattr(recipe, fields(recipe)[0].name, None)  # type: ignore[arg-type]  # every recipe is a dataclass
-    options = json.loads(json.dumps(asdict(recipe)))  # type: ignore[call-overload]  # every recipe is a dataclass
+        setattr(recipe, fields(recipe)[0].name, None)
+    options = json.loads(json.dumps(asdict(recipe)))
     assert tsforecast.build_model(name, **options) == recipe
 
 
@@ -261,6 +267,8 @@ HOLES = {
 def test_ragged_lengths_and_missing_values_work_or_are_refused_by_name(name: str, hole: str) -> None:
     panel = panel_of([series_values(60), HOLES[hole](series_values(75, level=50.0, seed=1))], ids=["whole", "holed"])
     quantiles = works_or_is_refused_by_name(lambda: fit_and_forecast(name, panel), "holed")
+    if hole == "one place of the season" and name in GUESSES_PLACES_NEVER_SEEN:
+        return
     if quantiles is not None:
         assert np.abs(quantiles[1, :, 1] - 50.0).max() < 15.0  # a hole is not a zero
 
@@ -324,12 +332,25 @@ def test_perturbing_anything_after_the_origin_changes_nothing(name: str) -> None
     assert (forecasts[0].timestamps[:, 0] == origin + np.timedelta64(1, "D")).all()
 
 
-def test_scaling_and_shifting_a_history_scales_and_shifts_its_forecast(name: str) -> None:
-    if name in NOT_EQUIVARIANT:
-        pytest.skip(NOT_EQUIVARIANT[name])
+def test_histories_in_other_units_are_forecast_in_those_units(name: str) -> None:
     panel = usual_panel()
-    plain = fitted(name).predict(panel).quantiles
-    moved = fitted(name).predict(panel.with_target(40.0 * panel.target - 900.0)).quantiles
+    plain = fitted(name).predict(panel)
+    scaled = fitted(name).predict(panel.with_target(32.0 * panel.target))
+    if name in DRAWS_BY_CONTENT:
+        np.testing.assert_allclose(scaled.median, 32.0 * plain.median, rtol=1e-4)
+    else:
+        np.testing.assert_allclose(scaled.quantiles, 32.0 * plain.quantiles, rtol=1e-4)
+
+
+def test_shifting_a_history_shifts_its_forecast(name: str) -> None:
+    if name in NOT_SHIFT_EQUIVARIANT:
+        pytest.skip(NOT_SHIFT_EQUIVARIANT[name])
+    panel, recipe = usual_panel(), model_class(name).tiny()
+    if "space" in {field.name for field in fields(recipe)}:
+        recipe = replace(recipe, space="linear")
+    predictor = recipe.fit(panel, horizon=HORIZON, seed=3, train=TRAIN)
+    plain = predictor.predict(panel).quantiles
+    moved = predictor.predict(panel.with_target(40.0 * panel.target - 900.0)).quantiles
     np.testing.assert_allclose(moved, 40.0 * plain - 900.0, rtol=1e-4, atol=40 * 1e-4)
 
 
@@ -358,10 +379,10 @@ def test_known_future_covariates_are_demanded_checked_and_used(name: str) -> Non
 def test_an_impossible_horizon_is_refused_in_fit_and_in_predict(name: str, horizon: object) -> None:
     message = f"horizon must be a positive number of steps, got {horizon!r}"
     with pytest.raises(HorizonError) as caught:
-        model_class(name).tiny().fit(usual_panel(), horizon=horizon, train=TRAIN)  # type: ignore[arg-type]  # the point
+        model_class(name).tiny().fit(usual_panel(), horizon=horizon, train=TRAIN)
     assert str(caught.value) == message and caught.value.field == "horizon"
     with pytest.raises(HorizonError) as caught:
-        fitted(name).predict(usual_panel(), horizon=horizon)  # type: ignore[arg-type]  # the point
+        fitted(name).predict(usual_panel(), horizon=horizon)
     assert str(caught.value) == message
 
 

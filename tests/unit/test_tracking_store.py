@@ -1,11 +1,12 @@
 """Opening a tracking store: which one, how quietly, and what is said when it cannot be opened."""
 
-import json
+import http.server
 import os
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def test_the_environment_names_the_store_and_an_argument_overrules_it(tracking_f
 
 @pytest.mark.parametrize("address", ["mlruns", "file:///somewhere/mlruns"])
 def test_a_plain_folder_is_refused_with_the_address_to_use(address, tmp_path):
-    with pytest.raises(TrackingError, match=rf"no runs in plain files any more, got '{address}'; use sqlite:///{tmp_path}/mlflow.db"):
+    with pytest.raises(
+        TrackingError, match=rf"no runs in plain files any more, got '{address}'; use sqlite:///{tmp_path}/mlflow.db"
+    ):
         open_tracking(address, folder=tmp_path)
 
 
@@ -50,8 +53,30 @@ def test_a_server_that_does_not_listen_is_named_at_once():
         open_tracking(f"http://u:secret@127.0.0.1:{port}")
 
 
+class Healthy(http.server.BaseHTTPRequestHandler):
+    """Answers /health like an MLflow server, and 404 to everything else."""
+
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_listens_passes_with_credentials_a_path_or_settings_of_its_own():
+    with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        place = f"127.0.0.1:{server.server_port}"
+        for uri in (f"http://{place}", f"http://ann:secret@{place}/", f"http://{place}/behind/a/path", f"https://{place}"):
+            store_module._probe_server(uri)
+        server.shutdown()
+
+
 def test_an_unknown_kind_of_address_is_refused_without_showing_its_password(tmp_path):
-    with pytest.raises(TrackingError, match=r"tracking store sybase://u:\*\*\*@host/db cannot be opened: .*; check the address") as caught:
+    with pytest.raises(
+        TrackingError, match=r"tracking store sybase://u:\*\*\*@host/db cannot be opened: .*; check the address"
+    ) as caught:
         open_tracking("sybase://u:secret@host/db", folder=tmp_path)
     assert "secret" not in str(caught.value)
 
@@ -72,7 +97,7 @@ def test_a_file_that_is_no_database_says_so(tmp_path):
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path):
     (tmp_path / "mlruns").write_text("a file where the folder should be")
-    with pytest.raises(TrackingError, match="mlflow.db cannot be opened: .*; check that the folder can be written"):
+    with pytest.raises(TrackingError, match=r"mlflow\.db cannot be opened: .*; check that the folder can be written"):
         open_tracking(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
 
 
@@ -177,7 +202,7 @@ def test_no_ui_is_started_for_a_store_that_is_a_server(tracking_folder):
 
     tracker = open_tracking(folder=tracking_folder)
     remote = replace(tracker, store=replace(tracker.store, uri="http://127.0.0.1:5000", artifacts=None))
-    with pytest.raises(TrackingError, match="http://127.0.0.1:5000 is a server already; open that address in a browser"):
+    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:5000 is a server already; open that address in a browser"):
         mlflow_ui_command(remote)
 
 

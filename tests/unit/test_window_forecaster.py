@@ -12,7 +12,6 @@ from tsforecast.models.window_forecaster import (
     WindowData,
     default_context,
     default_patch,
-    seasonal_skip,
     spread_quantiles,
     window_loss,
 )
@@ -44,23 +43,6 @@ def waves(count=2, length=120, seed=0):
 
 def tiny(name="gru", **options):
     return build_model(name, **{"context": 16, "patch": 4, "hidden": 8, "layers": 1, "dropout": 0.0, **options})
-
-
-@pytest.mark.parametrize(("steps", "season", "horizon"), [(8, 4, 6), (10, 4, 3), (7, 1, 3), (5, 5, 12)])
-def test_seasonal_skip_equals_a_loop(steps, season, horizon):
-    rng = np.random.default_rng(0)
-    x, seen = rng.normal(size=(20, steps)), rng.random((20, steps)) > 0.4
-    expected = np.zeros((20, horizon))
-    for b in range(20):
-        for k in range(horizon):
-            place = steps + k
-            while place >= steps:
-                place -= season
-            while place >= 0 and not seen[b, place]:
-                place -= season
-            expected[b, k] = x[b, place] if place >= 0 else 0.0
-    found = seasonal_skip(torch.from_numpy(x), torch.from_numpy(seen), season=season, horizon=horizon)
-    np.testing.assert_array_equal(found.numpy(), expected)
 
 
 def test_gathered_windows_equal_slices():
@@ -175,7 +157,7 @@ def test_a_series_without_observations_in_its_context_is_refused_by_name():
     predictor = tiny().fit(panel_of(*targets), horizon=4, train=FAST)
     blind = targets[1].copy()
     blind[-20:] = np.nan
-    with pytest.raises(HistoryTooShort, match="series 's1' has 0 observations.*none of its last 16 steps is observed"):
+    with pytest.raises(HistoryTooShort, match=r"series 's1' has 0 observations.*none of its last 16 steps is observed"):
         predictor.predict(panel_of(targets[0], blind))
 
 

@@ -48,6 +48,7 @@ class Backtest:
     values: dict[str, float] = field(default_factory=lambda: {"mase": 0.8, "wql": 0.05})
     horizon: int = 7
     folds: tuple[int, ...] = (1, 2, 3)
+    quantile_levels: tuple[float, ...] = (0.1, 0.5, 0.9)
     series: int = 2
 
     def scores(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, HorizonError
+from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, HorizonError, OptionError, UnknownModel
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
@@ -68,7 +68,11 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """One line of a training log. `values` has at least "train_loss"; with validation, "val_loss"."""
+    """One line of a training log.
+
+    A network's `values` have at least "train_loss" and, with validation, "val_loss"; a model fitted per series has
+    "series_done" and "series_per_s" instead, and a chunk of series for an epoch.
+    """
 
     number: int  # from 1
     values: Mapping[str, float]  # finite numbers; units are part of the name (…_per_s, …_s)
@@ -226,6 +230,7 @@ def load_predictor(folder: str | os.PathLike[str]) -> Predictor:
     Raises:
         ArtifactError: a file is missing, damaged, of a newer format, or of a model this version does not have.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     from tsforecast.models.registry import model_class
@@ -236,11 +241,14 @@ def load_predictor(folder: str | os.PathLike[str]) -> Predictor:
         weights = (source / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{source} is not a stored model: {error}; save one with predictor.save(folder)") from error
-    if manifest.get("format", 0) > FORMAT:
+    damaged = f"{source / MANIFEST} is damaged"
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise ArtifactError(f"{damaged}: it says no format; copy the model again")
+    if manifest["format"] > FORMAT:
         raise ArtifactError(f"{source} has format {manifest['format']}, this version reads up to {FORMAT}; upgrade tsforecast")
-    if hashlib.sha256(weights).hexdigest() != manifest.get("sha256", {}).get(WEIGHTS):
-        raise ArtifactError(f"{source / WEIGHTS} does not match its checksum in {MANIFEST}; copy the model again")
     try:
+        if hashlib.sha256(weights).hexdigest() != manifest["sha256"][WEIGHTS]:
+            raise ArtifactError(f"{source / WEIGHTS} does not match its checksum in {MANIFEST}; copy the model again")
         recipe_class = model_class(manifest["model"])
         known = {field.name for field in fields(recipe_class)}  # type: ignore[arg-type]  # every recipe is a dataclass
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["options"].items() if k in known}
@@ -248,5 +256,7 @@ def load_predictor(folder: str | os.PathLike[str]) -> Predictor:
         return recipe_class.predictor_class().from_state(
             recipe_class(**options), Facts(**facts), from_bytes(weights), manifest["values"]
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{source / MANIFEST} is damaged: {error!r}; copy the model again") from error
+    except UnknownModel as error:
+        raise ArtifactError(f"{source} holds a model this version does not have: {error}; upgrade tsforecast") from error
+    except (AttributeError, KeyError, OptionError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{damaged}: {error!r}; copy the model again") from error

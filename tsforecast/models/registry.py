@@ -54,7 +54,7 @@ def build_model(name: str, **options: Any) -> Forecaster:
         from difflib import get_close_matches
 
         near = get_close_matches(unknown[0], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
         raise OptionError(
             f"model {name!r} has no option {unknown[0]!r}{hint} Options: {', '.join(known) or 'none'}", field=unknown[0]
         )

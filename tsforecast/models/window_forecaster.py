@@ -22,6 +22,7 @@ from tsforecast.nn.losses import pinball_loss
 from tsforecast.nn.mlp import ResidualMLP
 from tsforecast.nn.patch import PatchEmbedding
 from tsforecast.nn.scale import Scaling, Space, WindowScale
+from tsforecast.nn.skip import SeasonalAttention
 from tsforecast.nn.train import Job, train_network
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
@@ -58,13 +59,13 @@ class WindowNetwork(nn.Module):
         self.core = core(shape.hidden)
         self.mix = ResidualMLP(shape.hidden, dropout=shape.dropout)
         self.head = QuantileHead(shape.hidden, shape.horizon, LEVELS)
+        self.skip = SeasonalAttention(shape.hidden, context=shape.context, horizon=shape.horizon, season=shape.season)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """(B, T) scaled values, 0 where not `seen` -> scaled quantiles (B, H, Q)."""
         inputs = torch.stack([torch.asinh(x), seen.to(x.dtype)], dim=-1)  # (B, T, 2)
         state = self.mix(self.core(self.embed(inputs)))  # (B, D)
-        base = seasonal_skip(x, seen, season=self.shape.season, horizon=self.shape.horizon)
-        quantiles: Tensor = self.head(state) + base.unsqueeze(-1)
+        quantiles: Tensor = self.head(state) + self.skip(state, x, seen).unsqueeze(-1)
         return quantiles
 
     def read(self, batch: WindowBatch) -> tuple[Tensor, WindowScale]:
@@ -85,23 +86,6 @@ class NetworkShape:
     dropout: float
     scaling: Scaling
     space: Space
-
-
-def seasonal_skip(x: Tensor, seen: Tensor, *, season: int, horizon: int) -> Tensor:
-    """The last observed value at the same place in the season for each horizon step, (B, H); 0 where there is none.
-
-    With `season` 1 the last observed value (Zeng et al. 2023, NLinear).
-    """
-    steps = x.shape[1]
-    cycles = -(-steps // season)
-    pad = cycles * season - steps
-    padded = torch.nn.functional.pad(x, (pad, 0)).view(len(x), cycles, season)
-    there = torch.nn.functional.pad(seen, (pad, 0)).view(len(x), cycles, season)
-    order = torch.arange(1, cycles + 1, device=x.device).view(1, cycles, 1)
-    last = (there * order).amax(1)  # (B, season) number of the last cycle with a value, 0 = none
-    value = padded.gather(1, (last - 1).clamp(min=0).unsqueeze(1)).squeeze(1)  # (B, season)
-    value = torch.where(last > 0, value, 0.0)
-    return value[:, torch.arange(horizon, device=x.device) % season]
 
 
 class WindowData:
@@ -361,10 +345,10 @@ class _Feed:
         return total / count
 
     def calibration(self, network: WindowNetwork) -> FloatArray:
-        """Factor for each level's distance from the median with which it covers the held-out targets, (Q,).
+        """Factor for each level's distance from the median with which the held-out targets are covered, (Q,).
 
-        A split-conformal correction of the scaled residuals (Romano et al. 2019), shrunk towards 1 where
-        there are few held-out steps.
+        A split-conformal correction (Romano et al. 2019) of each symmetric interval, shrunk towards 1 where there are
+        few held-out steps. Both sides get one factor: which side errs is a matter of the days that were held out.
         """
         data = self.on(torch.device("cpu"))
         middle = LEVELS.index(0.5)
@@ -375,16 +359,17 @@ class _Feed:
                 x, scale = network.read(batch)
                 scaled = network(x, batch.seen)
                 error = (scale.apply(batch.future) - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
-                distance = scaled - scaled[..., middle : middle + 1]  # (B, H, Q)
-                ratio = error / torch.where(distance == 0, 1e-9, distance)
+                above = (scaled[..., middle + 1 :] - scaled[..., middle : middle + 1]).clamp(min=1e-9)  # (B, H, pairs)
+                below = (scaled[..., middle : middle + 1] - scaled[..., :middle]).flip(-1).clamp(min=1e-9)
+                ratio = torch.where(error > 0, error / above, -error / below)  # 1 = on the edge of the interval
                 ratios.append(ratio[batch.known & batch.seen.any(1, keepdim=True)].double().numpy())
-        ratio = np.concatenate(ratios)  # (steps, Q)
-        spread = np.ones(len(LEVELS))
+        ratio = np.concatenate(ratios)  # (steps, pairs)
         trust = len(ratio) / (len(ratio) + 20 * self.plan.horizon)
-        for q, level in enumerate(LEVELS):
-            if q != middle and len(ratio):
-                found = np.quantile(ratio[:, q], level if q > middle else 1 - level)
-                spread[q] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
+        spread = np.ones(len(LEVELS))
+        for pair in range(ratio.shape[1] if len(ratio) else 0):
+            high = middle + 1 + pair
+            found = np.quantile(ratio[:, pair], 2 * LEVELS[high] - 1)
+            spread[[high, middle - 1 - pair]] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
         return spread
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 Scaling = Literal["robust", "standard", "mean_abs", "none"]
 Space = Literal["auto", "linear"]
-LOG_OFFSET = 0.1  # of the log space, as a share of the window's median size
+LOG_OFFSET = 0.01  # of the log space, as a share of the window's mean: what a zero counts as
 RELATIVE_FLOOR = 1e-10  # smallest scale as a share of the size of the values: above the noise of float64 …
 ABSOLUTE_FLOOR = 1e-30  # … and in units of the target, for windows of zeros
 MOST_LOG = 20.0  # a forecast is at most e^20 times the middle of its window
@@ -42,7 +42,7 @@ class WindowScale:
         else:
             count = seen.sum(1, keepdim=True).clamp(min=1)
             mean = torch.where(seen, past, 0.0).sum(1, keepdim=True) / count
-            offset = LOG_OFFSET * torch.maximum(masked_median(past, seen), LOG_OFFSET * mean)
+            offset = LOG_OFFSET * mean
             curved = (~(seen & (past < 0))).all(1, keepdim=True) & (offset > 0)
             offset = torch.where(curved, offset, 1.0)
         bent = torch.where(curved, (past + offset).clamp(min=0).log(), past)

@@ -47,7 +47,7 @@ def _row(run: Any) -> dict[str, Any]:
         "run": run.info.run_name,
         "model": run.data.params.get("model", ""),
         **{name: float("nan") if score is None else score for name, score in scores.items()},
-        "seconds": (run.info.end_time - run.info.start_time) / 1000,
+        "seconds": run.data.metrics.get("seconds", float("nan")),
         "version": run.data.tags.get("version", ""),
         "run_id": run.info.run_id,
     }

@@ -2,12 +2,12 @@
 
 import hashlib
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-import tsforecast
 from tsforecast.panel import Panel
 
 UNKNOWN = "unknown"
@@ -47,7 +47,8 @@ def git_revision(folder: str | Path | None = None) -> str:
 
 def software() -> dict[str, str]:
     """Versions that can change a result, by package."""
-    return {"tsforecast": tsforecast.__version__} | {name: metadata.version(name) for name in ("torch", "numpy", "pandas")}
+    ours = sys.modules["tsforecast"].__version__  # loaded, for this module lies in it; an import would point up
+    return {"tsforecast": ours} | {name: metadata.version(name) for name in ("torch", "numpy", "pandas")}
 
 
 def pip_requirements(model: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 What a caller sends is a long frame: unique_id, ds, y (null = not observed) and, for a model that reads covariates, one
 column for each. Then the last `horizon` rows of each series are the future: their covariates are read, their y is not.
-Of a model fitted on zoned series, times without a zone are taken as UTC.
+Of a model fitted on zoned series, times are UTC on the way in (MLflow lets none with a zone through) and zoned on the way out.
 """
 
 import os
@@ -18,6 +18,7 @@ from tsforecast.flow import FittedFlow, load_model
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.tracking.provenance import pip_requirements, software
+from tsforecast.tracking.store import harmless_warnings, import_mlflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,9 @@ def write_pyfunc(flow: FittedFlow, *, example: Panel, folder: str | os.PathLike[
     Raises:
         DataError, ModelError: it cannot.
     """
-    import mlflow.pyfunc
+    import_mlflow()
+    with harmless_warnings():
+        import mlflow.pyfunc
     from mlflow.models.model import Model
 
     work = Path(folder)

@@ -1,4 +1,4 @@
-"""Registered models: model folder -> version, reference -> version, scores -> who is champion."""
+"""Registered models: model folder -> version, reference -> version, version -> trained flow."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tsforecast.errors import ArtifactError, NotBetter, OptionError, UnknownModel
+from tsforecast.errors import ArtifactError, UnknownModel
 from tsforecast.flow import FittedFlow, load_model
 from tsforecast.tracking.store import Store
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as StoredVersion
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-UNRANKED = ("bias", "coverage", "width")  # metrics of which less is not better, by the start of their names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +34,7 @@ class ModelVersion:
     trained_until: str  # last timestamp seen, ISO 8601, or the last integer step
     created: str  # ISO 8601, UTC
     scores: dict[str, float] = field(default_factory=dict)  # of its backtest, by metric; empty = not backtested
-    backtest: str = ""  # how: folds and horizon
+    backtest: str = ""  # how: folds, horizon and quantile levels
     fingerprint: str = ""  # of the panel it was trained and backtested on
     baseline: dict[str, float] = field(default_factory=dict)  # seasonal naive's scores when it was promoted
 
@@ -108,7 +107,7 @@ def versions(store: Store, name: str) -> list[ModelVersion]:
     Raises:
         UnknownModel: no registered model of that name.
     """
-    aliases = _aliases(store, name)
+    aliases = aliases_of(store, name)
     with store.asking(f"list the versions of {name!r}"):
         found = pages(store.client.search_model_versions, filter_string=f"name='{name}'")
     return sorted((_as_version(one, aliases) for one in found), key=lambda version: -version.version)
@@ -120,17 +119,22 @@ def resolve(store: Store, reference: str) -> ModelVersion:
     Raises:
         UnknownModel: no such model, alias or version; the message names those there are.
     """
+    from mlflow.exceptions import MlflowException
+
     name, at, alias = reference.partition("@")
     name, slash, number = name.partition("/")
-    aliases = _aliases(store, name)
+    aliases = aliases_of(store, name)
     wanted = number if slash else str(aliases.get(alias if at else CHAMPION, ""))
-    there = versions(store, name)
-    found = next((one for one in there if str(one.version) == wanted), None)
-    if found is None or (slash and at):
-        known = [one.reference for one in there] + [f"{name}@{alias}" for alias in aliases]
-        hint = "" if slash or at else ": it has no champion; promote a version or name one"
-        raise UnknownModel(f"no model {reference!r}{hint}; there are {', '.join(known) or 'no versions of it'}", field="model")
-    return found
+    if wanted.isdecimal() and wanted == str(int(wanted)) and not (slash and at):
+        with store.asking(f"look up {reference!r}"):
+            try:
+                return _as_version(store.client.get_model_version(name, wanted), aliases)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+    known = [one.reference for one in versions(store, name)] + [f"{name}@{alias}" for alias in aliases]
+    hint = "" if slash or at else ": it has no champion; promote a version or name one"
+    raise UnknownModel(f"no model {reference!r}{hint}; there are {', '.join(known) or 'no versions of it'}", field="model")
 
 
 def load(store: Store, version: ModelVersion) -> FittedFlow:
@@ -162,115 +166,16 @@ def load(store: Store, version: ModelVersion) -> FittedFlow:
 
 def set_alias(store: Store, name: str, alias: str, version: int) -> ModelVersion:
     """Let `alias` name that version; an alias names one version at a time."""
-    found = resolve(store, f"{name}/{version}")
+    reference = resolve(store, f"{name}/{version}").reference
     with store.asking(f"set alias {alias!r} of {name!r}"):
         store.client.set_registered_model_alias(name, alias, str(version))
-    return resolve(store, found.reference)
+    return resolve(store, reference)
 
 
 def drop_alias(store: Store, name: str, alias: str) -> None:
     """Let `alias` name nothing."""
     with store.asking(f"drop alias {alias!r} of {name!r}"):
         store.client.delete_registered_model_alias(name, alias)
-
-
-def promote(store: Store, name: str, version: int, *, metric: str, baseline: Mapping[str, float], margin: float) -> ModelVersion:
-    """As `Tracker.promote`."""
-    candidate = resolve(store, f"{name}/{version}")
-    check_rules(metric, margin)
-    why = why_not_over_naive(candidate, metric=metric, baseline=baseline, margin=margin)
-    if why:
-        _note(store, candidate, "promotion", f"refused: {why}")
-        raise NotBetter(f"{candidate.reference} ({candidate.model}) is not promoted: {why}", field="version")
-    _note(store, candidate, "baseline", json.dumps(dict(baseline)))
-    candidate = resolve(store, candidate.reference)
-    aliases = _aliases(store, name)
-    if aliases.get(CHAMPION) == version:
-        return candidate
-    champion = resolve(store, f"{name}@{CHAMPION}") if CHAMPION in aliases else None
-    why = None if champion is None else why_not_over_champion(candidate, champion, metric=metric, margin=margin)
-    if why:
-        _note(store, candidate, "promotion", f"challenger: {why}")
-        set_alias(store, name, CHALLENGER, version)
-        raise NotBetter(
-            f"{candidate.reference} ({candidate.model}) is not promoted, it is the challenger now: {why}", field="version"
-        )
-    _note(store, candidate, "promotion", f"champion: {metric} {_shown(candidate.scores[metric])}")
-    if aliases.get(CHALLENGER) == version:
-        drop_alias(store, name, CHALLENGER)
-    if champion is not None:
-        set_alias(store, name, PREVIOUS, champion.version)
-    return set_alias(store, name, CHAMPION, version)
-
-
-def rollback(store: Store, name: str) -> ModelVersion:
-    """As `Tracker.rollback`."""
-    now, before = resolve(store, f"{name}@{CHAMPION}"), resolve(store, f"{name}@{PREVIOUS}")
-    set_alias(store, name, PREVIOUS, now.version)
-    return set_alias(store, name, CHAMPION, before.version)
-
-
-# ---------------------------------------------------------------- who is better
-
-
-def check_rules(metric: str, margin: float) -> None:
-    """Refuse a metric of which less is not better, and a margin outside [0, 1)."""
-    if metric.startswith(UNRANKED):
-        raise OptionError(f"less {metric} is not better; promote by an error such as mase, wql or owa", field="metric")
-    if not 0 <= margin < 1:
-        raise OptionError(f"margin is a share of the score to beat, in [0, 1), got {margin}", field="margin")
-
-
-def why_not_over_naive(candidate: ModelVersion, *, metric: str, baseline: Mapping[str, float], margin: float) -> str | None:
-    """Why `candidate` does not beat seasonal naive by `margin`, in words; None if it does."""
-    score, naive = candidate.scores.get(metric, math.nan), baseline.get(metric, math.nan)
-    if not math.isfinite(score):
-        return f"it has no finite {metric} from a backtest (got {_shown(score)}); run a backtest and log it first"
-    if not math.isfinite(naive):
-        return f"the baseline has no finite {metric} (got {_shown(naive)}); backtest seasonal_naive on the same panel first"
-    if score < naive * (1 - margin):
-        return None
-    return f"its {metric} {_shown(score)} does not beat seasonal naive's {_shown(naive)}{_by(margin)}"
-
-
-def why_not_over_champion(candidate: ModelVersion, champion: ModelVersion, *, metric: str, margin: float) -> str | None:
-    """Why `candidate` does not beat `champion` by `margin`, in words; None if it does.
-
-    Backtests of the same panel and folds are compared by the score itself. Otherwise (there are new data since) each score
-    is first divided by that of seasonal naive on the same data, so that an easier month does not look like a better model.
-    """
-    mine, theirs = candidate.scores[metric], champion.scores.get(metric, math.nan)
-    named = f"the champion {champion.reference}'s"
-    if not math.isfinite(theirs):
-        return (
-            f"{named} {metric} is not known, so {_shown(mine)} cannot be compared with it; backtest it, or overrule: "
-            f"set_alias({candidate.name!r}, {CHAMPION!r}, {candidate.version})"
-        )
-    what = metric
-    if (candidate.fingerprint, candidate.backtest) != (champion.fingerprint, champion.backtest):
-        what = f"{metric} relative to seasonal naive (their backtests saw different data)"
-        mine = _relative(mine, candidate.baseline.get(metric, math.nan))
-        theirs = _relative(theirs, champion.baseline.get(metric, math.nan))
-        if not (math.isfinite(mine) and math.isfinite(theirs)):
-            return (
-                f"{named} backtest saw other data and no seasonal naive score is known for both; backtest it on this panel, "
-                f"or overrule: set_alias({candidate.name!r}, {CHAMPION!r}, {candidate.version})"
-            )
-    if mine < theirs * (1 - margin):
-        return None
-    return f"its {what} {_shown(mine)} does not beat {named} {_shown(theirs)}{_by(margin)}"
-
-
-def _relative(score: float, naive: float) -> float:
-    return score / naive if naive > 0 else math.nan
-
-
-def _by(margin: float) -> str:
-    return f" by {margin:.1%}" if margin else ""
-
-
-def _shown(score: float) -> str:
-    return f"{score:.6g}"
 
 
 # ---------------------------------------------------------------- MLflow's objects
@@ -286,12 +191,13 @@ def _ensure_name(store: Store, name: str) -> None:
             raise
 
 
-def _note(store: Store, version: ModelVersion, key: str, text: str) -> None:
+def note(store: Store, version: ModelVersion, key: str, text: str) -> None:
+    """Set a tag of the version."""
     with store.asking(f"note {key} of {version.reference}"):
         store.client.set_model_version_tag(version.name, str(version.version), key, text)
 
 
-def _aliases(store: Store, name: str) -> dict[str, int]:
+def aliases_of(store: Store, name: str) -> dict[str, int]:
     """Alias -> version of a registered model."""
     from mlflow.exceptions import MlflowException
 

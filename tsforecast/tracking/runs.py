@@ -41,6 +41,9 @@ class Backtested(Protocol):
     @property
     def folds(self) -> Sequence[object]: ...
 
+    @property
+    def quantile_levels(self) -> tuple[float, ...]: ...
+
     def scores(self) -> dict[str, float]: ...
 
     def per_series(self) -> "pd.DataFrame": ...
@@ -54,6 +57,7 @@ class Run:
     run_id: str
     experiment_id: str
     tags: dict[str, str] = field(default_factory=dict)  # as stored when the run was opened, and set since
+    spent: float = 0.0  # seconds in this run before it was opened this time
     _unsent: list["Metric"] = field(default_factory=list)
     _sending: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,7 +86,8 @@ class Run:
         """
         scores = result.scores()
         self.log_metrics(scores)
-        self.set_tags({"scores": scores_to_text(scores), "backtest": f"{len(result.folds)} folds of {result.horizon} steps"})
+        how = f"{len(result.folds)} folds of {result.horizon} steps, levels {' '.join(map(str, result.quantile_levels))}"
+        self.set_tags({"scores": scores_to_text(scores), "backtest": how})
         self.log_table("per_series", result.per_series())
         if "version" in self.tags:
             set_scores(self.store, self.tags["version"], self.tags)
@@ -157,28 +162,30 @@ class Run:
 
 @contextmanager
 def recorded(run: Run) -> Iterator[Run]:
-    """Give `run` to the block and end it as the block ends: FINISHED, FAILED with the error as a tag, or KILLED."""
+    """Give `run` to the block and end it as the block ends: FINISHED, FAILED with the error as a tag, or KILLED.
+
+    The metric `seconds` is the time spent in such blocks, without the time between a run's end and its continuation.
+    """
+    begun = time.monotonic()
     try:
         yield run
         run.flush()
-    except KeyboardInterrupt as error:
-        _end(run, "KILLED", error)
-        raise
     except BaseException as error:
-        _end(run, "FAILED", error)
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        try:
+            run.set_tags({"error": f"{type(error).__name__}: {error}"})
+            _end(run, status, begun)
+        except TrackingError as failure:  # must not hide `error`
+            error.add_note(f"run {run.run_id} is not recorded to its end: {failure}")
         raise
+    _end(run, "FINISHED", begun)
+
+
+def _end(run: Run, status: str, begun: float) -> None:
+    spent = run.spent + time.monotonic() - begun
     with run.store.asking(f"end run {run.run_id}"):
-        run.store.client.set_terminated(run.run_id, "FINISHED")
-
-
-def _end(run: Run, status: str, error: BaseException) -> None:
-    """Note why the run ends; a store that fails now must not hide `error`."""
-    try:
-        run.set_tags({"error": f"{type(error).__name__}: {error}"})
-        with run.store.asking(f"end run {run.run_id}"):
-            run.store.client.set_terminated(run.run_id, status)
-    except TrackingError as failure:
-        error.add_note(f"run {run.run_id} stays RUNNING: {failure}")
+        run.store.client.set_terminated(run.run_id, status)
+    run.log_metrics({"seconds": spent})
 
 
 def start_run(
@@ -215,7 +222,13 @@ def reopen_run(store: Store, run_id: str) -> Run:
     with store.asking(f"continue run {run_id}"):
         found = store.client.get_run(run_id)
         store.client.update_run(run_id, status="RUNNING")
-    return Run(store=store, run_id=run_id, experiment_id=found.info.experiment_id, tags=dict(found.data.tags))
+    return Run(
+        store=store,
+        run_id=run_id,
+        experiment_id=found.info.experiment_id,
+        tags=dict(found.data.tags),
+        spent=found.data.metrics.get("seconds", 0.0),
+    )
 
 
 def flow_params(flow: ForecastFlow) -> dict[str, str]:

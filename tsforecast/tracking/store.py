@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sqlite3
+import ssl
 import urllib.error
 import urllib.request
 import warnings
@@ -25,6 +26,8 @@ DATABASE = "mlflow.db"
 DATABASES = ("postgresql", "mysql", "mssql")  # beside sqlite
 LOCK_WAIT_S = 5.0  # how long opening waits for somebody else's lock on a SQLite file
 PROBE_TIMEOUT_S = 5.0  # for the first answer of a server
+
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # what the UI shows first: runs, not chat traces
 
 # Read by mlflow while it is imported; what the user has set stays.
 SETTINGS = {
@@ -90,7 +93,7 @@ class Store:
 
         folder = None if self.artifacts is None else (self.artifacts / folder_name(name)).as_uri()
         try:
-            return self.client.get_experiment(self.client.create_experiment(name, artifact_location=folder))
+            return self.client.get_experiment(self.client.create_experiment(name, artifact_location=folder, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -102,8 +105,7 @@ def import_mlflow() -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     with harmless_warnings():
-        import mlflow
-        import mlflow.pyfunc  # noqa: F401
+        import mlflow  # noqa: F401  # loaded here, so that its warnings are hidden
     logging.getLogger("mlflow.store.db.utils").addFilter(_is_not_raised_too)
 
 
@@ -167,13 +169,16 @@ def _connect(uri: str) -> "MlflowClient":
 
 
 def _probe_server(uri: str) -> None:
-    """Hear at once, and not after minutes of retries, that nobody listens."""
-    request = urllib.request.Request(f"{uri.rstrip('/')}/health")  # http or https: see is_server
+    """Hear at once, and not after retries, that nobody listens; what an answering server refuses, mlflow will say."""
+    parts = urlsplit(uri)
+    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=f"{parts.path.rstrip('/')}/health"))
     try:
-        urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S).close()
+        urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S).close()
     except urllib.error.HTTPError as error:
-        error.close()  # somebody answers; what it refuses, mlflow will say
+        error.close()
     except OSError as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return  # mlflow has settings of its own for certificates
         raise TrackingError(
             f"no MLflow server answers at {without_password(uri)}: {_said(error, uri)}; start it (`tsforecast mlflow`), "
             f"or correct {ENVIRONMENT}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsforecast.flow import FittedFlow, ForecastFlow
 from tsforecast.panel import Panel
-from tsforecast.tracking import registry
+from tsforecast.tracking import promotion, registry
 from tsforecast.tracking.registry import ModelVersion
 from tsforecast.tracking.runs import Run, recorded, reopen_run, start_run
 from tsforecast.tracking.store import Store, open_store
@@ -88,7 +88,7 @@ class Tracker:
     def leaderboard(self, experiment: str, *, metric: str = "mase") -> "pd.DataFrame":
         """The newest finished run of each name that has scores, best `metric` first.
 
-        Columns: run, model, one per metric, seconds (wall clock of the run), version ("name/3" or ""), run_id.
+        Columns: run, model, one per metric, seconds (spent in the run), version ("name/3" or ""), run_id.
 
         Raises:
             TrackingError: no such experiment.
@@ -158,7 +158,7 @@ class Tracker:
             UnknownModel: no such version.
             OptionError: a metric of which less is not better, or a margin outside [0, 1).
         """
-        return registry.promote(self.store, name, version, metric=metric, baseline=baseline, margin=margin)
+        return promotion.promote(self.store, name, version, metric=metric, baseline=baseline, margin=margin)
 
     def rollback(self, name: str) -> ModelVersion:
         """Make "previous" the champion again, and the champion "previous": a second call undoes the first.
@@ -166,4 +166,4 @@ class Tracker:
         Raises:
             UnknownModel: there is no previous champion.
         """
-        return registry.rollback(self.store, name)
+        return promotion.rollback(self.store, name)

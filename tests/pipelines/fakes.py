@@ -1,4 +1,4 @@
-"""Forecasters with behaviour, for runs that must be quick: one that is right, one that is wrong, one that breaks, one that dies."""
+"""A quarterly panel, a recipe over it, and forecasters with behaviour: one that is right, one that breaks, one that dies."""
 
 import os
 import signal
@@ -8,14 +8,47 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
 from tsforecast.models.base import About, Callback, Epoch, Facts, Forecaster, Predictor
+from tsforecast.models.registry import MODELS
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
 
 ABOUT = About(family="fake", scope="local", source="tests", minimal_history="two seasons")
+
+RECIPE = """
+name = "quarters"
+seed = 3
+[source]
+kind = "csv"
+path = "quarters.csv"
+[forecast]
+horizon = 4
+quantile_levels = [0.1, 0.5, 0.9]
+[backtest]
+folds = 2
+"""
+TREND = '[[models]]\nname = "trend"\n'
+WRONG = '[[models]]\nname = "trend"\nlabel = "wrong"\noptions = { slope = -100.0 }\n'
+BROKEN = '[[models]]\nname = "broken"\n'
+
+
+def quarters(periods: int = 40) -> pd.DataFrame:
+    """Series "up" is 0, 1, 2, …; series "007" is 100 more; both grow by 4 a season."""
+    ds = pd.date_range("2010-01-01", periods=periods, freq="QS").strftime("%Y-%m-%d")
+    values = pd.Series(range(periods), dtype=float)
+    return pd.concat(
+        [pd.DataFrame({"unique_id": name, "ds": ds, "y": values + more}) for name, more in (("up", 0), ("007", 100))]
+    )
+
+
+def register() -> None:
+    """Put the forecasters below into the registry."""
+    fakes = {"trend": "Trend", "broken": "Broken", "mortal": "Mortal"}
+    MODELS["forecast"] |= {name: f"{__name__}:{kind}" for name, kind in fakes.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
