@@ -19,6 +19,7 @@ Instants = npt.NDArray[np.datetime64]
 BoolArray = npt.NDArray[np.bool_]
 
 DAY = 86_400 * 10**9  # ns
+LAST_NANOSECOND = 2**63 - 1  # since 1970: April 2262
 TICKS = {"h": 3600 * 10**9, "min": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # ns, longest first
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -26,7 +27,8 @@ MONTH_EDGES = ("MS", "ME", "BMS", "BME")  # first | last | first business | last
 EXAMPLES = "'h', '15min', 'D', 'B', 'W-SUN', 'MS', 'ME', 'QS-JAN', 'YE-DEC', or a positive int for integer steps"
 
 _OTHER_NAMES = {  # what pandas called them once, or calls them in lower case
-    "H": "h", "T": "min", "t": "min", "Min": "min", "MIN": "min", "S": "s", "L": "ms", "U": "us", "N": "ns",
+    "H": "h", "T": "min", "Min": "min", "MIN": "min", "S": "s", "L": "ms", "U": "us", "N": "ns",
+    "t": "min", "l": "ms", "u": "us", "n": "ns",
     "d": "D", "b": "B", "w": "W", "M": "ME", "BM": "BME", "SM": "SME",
     "Q": "QE", "q": "QE", "BQ": "BQE", "A": "YE", "Y": "YE", "a": "YE", "y": "YE", "BA": "BYE", "BY": "BYE",
     "AS": "YS", "BAS": "BYS",
@@ -86,7 +88,7 @@ def _clock_of_alias(text: str) -> Clock:
     if found is None:
         return _compound_tick(text)
     count, name, anchor = found.groups()
-    name = _OTHER_NAMES.get(name, name)
+    name = _canonical_name(name)
     many = float(count) if count else 1.0
     if name in TICKS and anchor is None:
         return _tick(text, many * TICKS[name])
@@ -97,11 +99,18 @@ def _clock_of_alias(text: str) -> Clock:
     return _calendar_clock(text, int(many), name, anchor.upper() if anchor else None)
 
 
+def _canonical_name(name: str) -> str:
+    """Today's name of an alias; in lower case too, except "m", which could be minutes or months."""
+    if name.islower() and len(name) > 1 and name not in TICKS:
+        name = name.upper()
+    return _OTHER_NAMES.get(name, name)
+
+
 def _compound_tick(text: str) -> Clock:
-    """"1h30min" and the like: a sum of lengths."""
+    """ "1h30min" and the like: a sum of lengths."""
     parts = re.findall(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
     lengths = {**TICKS, "D": DAY}
-    names = [_OTHER_NAMES.get(name, name) for _, name in parts]
+    names = [_canonical_name(name) for _, name in parts]
     if not parts or any(name not in lengths for name in names) or re.sub(r"[\s\d.A-Za-z]", "", text):
         raise _unknown(text)
     return _tick(text, sum(float(count) * lengths[name] for (count, _), name in zip(parts, names, strict=True)))
@@ -293,7 +302,7 @@ def advance(clock: Clock, origins: TimeArray, steps: IntArray, tz: str | None = 
     """The timestamps `steps` after `origins` on the clock's grid; the two are broadcast together.
 
     Raises:
-        FrequencyError: an origin is not on the grid, or a timestamp falls behind the last one a clock can show (2262).
+        FrequencyError: an origin is not on the grid, or a timestamp lies outside what 64-bit nanoseconds hold.
     """
     if (origins.dtype.kind == "M") == (clock.unit == "integer"):
         raise FrequencyError(f"freq {clock.freq!r} does not fit timestamps of type {origins.dtype}", field="freq")
@@ -301,21 +310,23 @@ def advance(clock: Clock, origins: TimeArray, steps: IntArray, tz: str | None = 
         return origins + steps * clock.step
     instants = origins.astype("datetime64[ns]", copy=False)
     if clock.unit == "tick":
-        return _reachable(instants, instants + (steps * clock.step).astype("timedelta64[ns]"))
+        _refuse_beyond(instants.astype(np.int64), steps, clock.step, LAST_NANOSECOND)
+        return instants + (steps * clock.step).astype("timedelta64[ns]")
     ordinals, since, on_grid = places_of(clock, wall_from_instants(instants, tz))
     if not on_grid.all():
         stray = np.datetime_as_string(instants[~on_grid].ravel()[0], unit="s")
         raise FrequencyError(f"{stray} is not on the clock of freq {clock.freq!r}; pass the freq of the data", field="freq")
+    _refuse_beyond(ordinals, steps, clock.step, int(_ordinals(clock, np.array(["2262-04-01"], "datetime64[D]"))[0]))
     dates = _dates(clock, ordinals + steps * clock.step)
-    wall = dates.astype("datetime64[ns]") + since.astype("timedelta64[ns]")
-    return _reachable(instants, instants_from_wall(wall, tz))
+    return instants_from_wall(dates.astype("datetime64[ns]") + since.astype("timedelta64[ns]"), tz)
 
 
-def _reachable(origins: Instants, reached: Instants) -> Instants:
-    """`reached`, unless it wrapped around the end of 64-bit nanoseconds."""
-    if reached.size and (reached < origins).any():
-        raise FrequencyError("the timestamps asked for lie after the year 2262, where clocks of nanoseconds end", field="horizon")
-    return reached
+def _refuse_beyond(places: IntArray, steps: IntArray, step: int, last: int) -> None:
+    """Refuse to go on where the numbers of a clock end: they would come round in silence."""
+    if places.size and steps.size and int(places.max()) + int(steps.max()) * step > last:
+        raise FrequencyError(
+            f"{int(steps.max())} steps reach beyond April 2262, where clocks of nanoseconds end; ask for fewer", field="freq"
+        )
 
 
 # The future

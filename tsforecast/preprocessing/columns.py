@@ -1,0 +1,280 @@
+"""Columns of a raw frame -> arrays of ids, instants and numbers, every type and value looked at. Errors name the row."""
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tsforecast.errors import CovariateError, SchemaError
+from tsforecast.panel import FloatArray, IntArray, TimeArray
+from tsforecast.preprocessing.calendar import Instants, wall_from_instants
+
+ISO = re.compile(
+    r"(\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?)?)?|\d{8}(?:T\d{6})?) ?(Z|[+-]\d{2}(?::?\d{2})?)?"
+)
+YEARS = (1678, 2261)  # whole years that 64-bit nanoseconds hold
+ISO_HELP = "write ISO 8601 such as 2024-01-31 or 2024-01-31T06:00:00"
+SHOWN = 3  # culprits named in a message
+
+
+def column_of(frame: pd.DataFrame, name: str, option: str) -> pd.Series:
+    """The column `name`, which the caller may rename with argument `option`.
+
+    Raises:
+        SchemaError (CovariateError for a covariate): it is not there, or there twice; the nearest column is named.
+    """
+    kind = CovariateError if option == "covariates" else SchemaError
+    if name not in frame.columns:
+        has = ", ".join(map(str, frame.columns[:20])) or "no columns"
+        near = nearest(name, frame.columns)
+        if near is None and option == "time_col":
+            near = next((str(one) for one, dtype in frame.dtypes.items() if dtype.kind == "M"), None)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise kind(f"the frame has no column {name!r}; {hint}It has {has}; rename it or pass {option}=", field=name)
+    column = frame[name]
+    if isinstance(column, pd.DataFrame):
+        raise kind(f"the frame has {column.shape[1]} columns called {name!r}; drop all but one", field=name)
+    return column
+
+
+def nearest(name: str, columns: Iterable[Any], cutoff: float = 0.5) -> str | None:
+    """The column whose name looks most like `name`, whatever the case."""
+    by_lower = {str(column).lower(): str(column) for column in columns}
+    found = get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=cutoff)
+    return by_lower[found[0]] if found else None
+
+
+# Ids
+
+
+def read_ids(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
+    """Number of each row's series (N,), and the ids as text (S,), in order of first appearance.
+
+    Raises:
+        SchemaError: an id is missing or cannot be hashed, or two ids read the same as text.
+    """
+    name = str(column.name)
+    try:
+        codes, uniques = pd.factorize(column)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"ids in {name!r} must be hashable ({error}); use strings", field=name) from error
+    if (codes < 0).any():
+        rows = np.flatnonzero(codes < 0)
+        raise SchemaError(f"{name!r} is missing in {some_rows(rows)}; drop these rows or name their series", field=name)
+    ids = tuple(str(one) for one in uniques)
+    first: dict[str, int] = {}
+    for number, series_id in enumerate(ids):
+        if first.setdefault(series_id, number) != number:
+            pair = f"{uniques[first[series_id]]!r} and {uniques[number]!r}"
+            raise SchemaError(f"ids {pair} in {name!r} read the same as text; rename one", series_id=series_id, field=name)
+    return codes.astype(np.int64), ids
+
+
+def some_rows(rows: IntArray) -> str:
+    """ "row 3" or "3 rows (0, 4, 7 …)", counted from 0."""
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    return f"{len(rows)} rows ({', '.join(map(str, rows[:SHOWN]))}{' …' if len(rows) > SHOWN else ''})"
+
+
+# Timestamps
+
+
+def read_times(column: pd.Series, codes: IntArray, ids: tuple[str, ...]) -> tuple[TimeArray, str | None]:
+    """Timestamps (N,) as datetime64[ns] instants in UTC (naive ones as given) or int64 steps, and the zone.
+
+    Args:
+        column: integers, datetimes of any unit and zone, periods (their start), dates, or ISO 8601 texts.
+        codes: (N,) number of each row's series, for messages.
+        ids: (S,)
+
+    Raises:
+        SchemaError: another type, a missing or impossible timestamp, naive and aware ones mixed, or several zones.
+    """
+    name = str(column.name)
+
+    def refuse(rows: IntArray, problem: str) -> SchemaError:
+        series_id = ids[codes[rows[0]]]
+        where = f"series {series_id!r}, {some_rows(rows)}"
+        return SchemaError(f"{where}: {problem}", series_id=series_id, field=name)
+
+    missing = np.flatnonzero(column.isna().to_numpy())
+    if len(missing):
+        raise refuse(missing, f"timestamp {name!r} is missing (NaT); drop these rows or fill it")
+    dtype = column.dtype
+    if isinstance(dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    elif dtype.kind in "iu":
+        return _steps(column, refuse), None
+    elif dtype.kind in "OTU" or isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
+        return _read_objects(column, refuse)
+    elif dtype.kind != "M":
+        raise SchemaError(f"{name!r} is of type {dtype}: use datetimes, ISO 8601 texts or integer steps", field=name)
+    index = pd.DatetimeIndex(column)
+    if index.tz is None:
+        return _nanoseconds(index, refuse), None
+    return _nanoseconds(index.tz_convert("UTC").tz_localize(None), refuse), _zone_name(index.tz, name)
+
+
+def _steps(column: pd.Series, refuse: Any) -> IntArray:
+    """Integer steps; those that would leave 62 bits, where differences still fit, are refused."""
+    try:
+        numbers = column.to_numpy(dtype=np.int64)
+        odd = np.flatnonzero(np.abs(numbers.astype(np.float64)) > 2.0**61)
+    except (OverflowError, TypeError, ValueError):
+        odd = np.zeros(1, dtype=np.int64)
+    if len(odd):
+        raise refuse(odd, f"steps in {str(column.name)!r} must be integers between -2**61 and 2**61; number them from 0")
+    return numbers
+
+
+def _nanoseconds(index: pd.DatetimeIndex, refuse: Any) -> Instants:
+    years = index.year.to_numpy()
+    outside = np.flatnonzero((years < YEARS[0]) | (years > YEARS[1]))
+    if len(outside):
+        raise refuse(outside, f"{index[outside[0]]} lies outside the years {YEARS[0]} to {YEARS[1]}")
+    return index.as_unit("ns").to_numpy().astype("datetime64[ns]")
+
+
+def _zone_name(zone: Any, name: str) -> str:
+    text = str(zone)
+    try:
+        pd.Timestamp(0, tz="UTC").tz_convert(text)
+    except Exception as error:  # each library of zones has its own class
+        message = f"{name!r} has zone {text}, which has no IANA name; convert it, as in .dt.tz_convert('Europe/Berlin')"
+        raise SchemaError(message, field=name) from error
+    return text
+
+
+def _read_objects(column: pd.Series, refuse: Any) -> tuple[TimeArray, str | None]:
+    """Texts, or Python objects of one kind; each distinct one is looked at once."""
+    name = str(column.name)
+    if pd.api.types.infer_dtype(column, skipna=True) == "integer":
+        return _steps(column, refuse), None
+    try:
+        which, uniques = pd.factorize(column.astype(object))
+    except TypeError as error:
+        raise SchemaError(f"{name!r} holds objects that are no timestamps ({error}); {ISO_HELP}", field=name) from error
+    values = list(uniques)
+
+    def rows(bad: Iterable[int]) -> IntArray:
+        return np.flatnonzero(np.isin(which, list(bad)))
+
+    if all(isinstance(one, str) for one in values):
+        moments, tz = _parse_texts(values, name, lambda bad, problem: refuse(rows(bad), problem))
+        return moments[which], tz
+    odd = [i for i, one in enumerate(values) if not isinstance(one, (dt.date, np.datetime64))]
+    if odd:
+        shown = f"{str(values[odd[0]])[:40]!r} ({type(values[odd[0]]).__name__})"
+        raise refuse(rows(odd), f"{shown} in {name!r} is no timestamp; use datetimes, ISO 8601 texts or integer steps")
+    zones = [getattr(one, "tzinfo", None) for one in values]
+    _check_zones([None if zone is None else str(zone) for zone in zones], lambda bad, problem: refuse(rows(bad), problem))
+    try:
+        index = pd.DatetimeIndex(pd.to_datetime(pd.Index(values, dtype=object), utc=zones[0] is not None))
+    except (ValueError, OverflowError) as error:
+        raise SchemaError(f"{name!r} cannot be read as datetimes: {error}; {ISO_HELP}", field=name) from error
+    naive = index if index.tz is None else index.tz_convert("UTC").tz_localize(None)
+    moments = _nanoseconds(naive, lambda bad, problem: refuse(rows(bad), problem))
+    return moments[which], None if zones[0] is None else _zone_name(zones[0], name)
+
+
+def _check_zones(zones: list[str | None], refuse: Any) -> None:
+    naive = [i for i, zone in enumerate(zones) if zone is None]
+    if naive and len(naive) < len(zones):
+        zone = next(one for one in zones if one is not None)
+        raise refuse(naive, f"timestamps without a zone stand beside others in {zone}; localize or convert all of them")
+    names = list(dict.fromkeys(zones))
+    if len(names) > 1:
+        other = [i for i, zone in enumerate(zones) if zone == names[1]]
+        raise refuse(
+            other, f"zone {names[1]} stands beside {names[0]}; convert all to one zone, as in .dt.tz_convert({names[0]!r})"
+        )
+
+
+def _parse_texts(values: list[str], name: str, refuse: Any) -> tuple[Instants, str | None]:
+    """(instants, "UTC" where the texts have offsets); offsets may differ, as they do across the change to summer time."""
+    matches = [ISO.fullmatch(text.strip()) for text in values]
+    texts = ["" if match is None else match.group(1) for match in matches]
+    parsed = pd.DatetimeIndex(pd.to_datetime(pd.Index(texts, dtype=object), format="ISO8601", errors="coerce"))
+    bad = np.flatnonzero(parsed.isna()).tolist()
+    if bad:
+        raise refuse(bad, f"{values[bad[0]][:40]!r} in {name!r} is no timestamp; {ISO_HELP}")
+    moments = _nanoseconds(parsed, refuse)
+    offsets = [match.group(2) for match in matches if match is not None]
+    _check_zones([None if offset is None else "UTC offsets" for offset in offsets], refuse)
+    if offsets[0] is None:
+        return moments, None
+    return moments - np.array([_minutes(offset) for offset in offsets], dtype="timedelta64[m]"), "UTC"
+
+
+def _minutes(offset: str) -> int:
+    """ "+05:30" -> 330."""
+    if offset == "Z":
+        return 0
+    digits = offset[1:].replace(":", "").ljust(4, "0")
+    minutes = int(digits[:2]) * 60 + int(digits[2:])
+    return -minutes if offset[0] == "-" else minutes
+
+
+def show_times(times: TimeArray, tz: str | None) -> str:
+    """The first few timestamps as their owner writes them: on the wall clock of the zone."""
+    if times.dtype.kind != "M":
+        texts = [str(one) for one in times[:SHOWN]]
+    else:
+        wall = wall_from_instants(times[:SHOWN].astype("datetime64[ns]"), tz)
+        unit = "ns" if (wall.astype(np.int64) % 10**9).any() else "s"
+        texts = [str(one).removesuffix("T00:00:00") for one in np.datetime_as_string(wall, unit=unit)]
+    more = f" … ({len(times)} in all)" if len(times) > SHOWN else ""
+    return ", ".join(texts) + (f" {tz}" if tz else "") + more
+
+
+# Numbers
+
+
+def read_numbers(column: pd.Series, codes: IntArray, ids: tuple[str, ...], *, covariate: bool = False) -> FloatArray:
+    """The column as float64 (N,), NaN where it is missing.
+
+    Args:
+        column: integers or floats of any kind; truth values only in a covariate.
+        codes: (N,) number of each row's series, for messages.
+        ids: (S,)
+        covariate: errors are CovariateError.
+
+    Raises:
+        SchemaError or CovariateError: texts, objects, truth values, dates, or infinite values.
+    """
+    kind = CovariateError if covariate else SchemaError
+    name, dtype = str(column.name), column.dtype
+    if dtype.kind == "b" and not covariate:
+        raise kind(f"{name!r} holds truth values (bool); write frame[{name!r}].astype(float) if counts are meant", field=name)
+    decimal = isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("decimal")
+    if dtype.kind not in "iufb" and not decimal:
+        raise _not_numbers(column, codes, ids, kind)
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    infinite = np.flatnonzero(np.isinf(numbers))
+    if len(infinite):
+        series_id = ids[codes[infinite[0]]]
+        message = (
+            f"series {series_id!r} has {numbers[infinite[0]]} in {name!r}, {some_rows(infinite)}; use NaN for what is not known"
+        )
+        raise kind(message, series_id=series_id, field=name)
+    return numbers
+
+
+def _not_numbers(
+    column: pd.Series, codes: IntArray, ids: tuple[str, ...], kind: type[SchemaError] | type[CovariateError]
+) -> Exception:
+    name = str(column.name)
+    way_out = f"pd.to_numeric(frame[{name!r}], errors='coerce')"
+    for row, value in enumerate(column.astype(object)):
+        if isinstance(value, str):
+            series_id = ids[codes[row]]
+            message = (
+                f"series {series_id!r} has the text {value[:40]!r} in {name!r}, row {row}; {name!r} must be numbers: {way_out}"
+            )
+            return kind(message, series_id=series_id, field=name)
+    return kind(f"{name!r} is of type {column.dtype}, it must be numbers: {way_out}", field=name)
