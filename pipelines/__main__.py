@@ -6,12 +6,17 @@
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from tsforecast.errors import ForecastError, NotBetter, OptionError, RecipeError, UnknownModel
 
-OK, FAILED, USAGE, PARTIAL, REFUSED, BUSY = 0, 1, 2, 3, 4, 5
+OK, FAILED, USAGE, PARTIAL, REFUSED, BUSY, STOPPED = 0, 1, 2, 3, 4, 5, 130
 EXIT_CODES = """exit codes:
   0  done
   1  the data or a model is at fault, or a store cannot be used
@@ -19,6 +24,7 @@ EXIT_CODES = """exit codes:
   3  partial: a model failed, the others and the forecast are there
   4  promotion refused: no model beats the baseline; the forecast is the baseline's
   5  another process runs the same recipe for the same moment
+130  stopped by Ctrl-C or SIGTERM; run again to go on
 """
 
 
@@ -66,12 +72,14 @@ def _add_debug(command: argparse.ArgumentParser) -> None:
 
 
 def guarded(args: argparse.Namespace) -> int:
-    """Run the command of `args`; an error is one line on stderr and an exit code."""
+    """Run the command of `args`; an error is one line on stderr and an exit code. SIGTERM ends it as Ctrl-C does."""
     try:
-        code: int = args.run(args)
-        return code
+        with _sigterm_as_interrupt():
+            code: int = args.run(args)
+            return code
     except KeyboardInterrupt:
-        return 130
+        print("tsforecast: stopped", file=sys.stderr)
+        return STOPPED
     except BrokenPipeError:  # the reader of our output is gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -83,6 +91,23 @@ def guarded(args: argparse.Namespace) -> int:
         else:
             print(f"tsforecast: unexpected {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
         return exit_code_of(error)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt in the block, so that files written aside are removed and child processes end."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may have handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_code_of(error: Exception) -> int:

@@ -5,8 +5,8 @@
 
 import argparse
 import json
+import math
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,22 +16,25 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from pipelines.__main__ import guarded, tell
+import numpy as np
 
-RECIPES = ("demo_co2_weekly", "demo_macro_quarterly")
-SERVED = RECIPES[0]
+from pipelines.__main__ import guarded, tell
+from pipelines.environment import Environment
+from pipelines.recipe import Recipe, RecipeFile, read_recipe
+from tsforecast.panel import Panel
+
+RECIPES = tuple(Path(__file__).with_name("recipes") / f"{name}.toml" for name in ("demo_co2_weekly", "demo_macro_quarterly"))
 FOLDER = Path("runs/demo")
-HORIZON, LEVELS = 26, (0.025, 0.1, 0.5, 0.9, 0.975)
+HISTORY = 260  # steps sent with the request
 READY_WITHIN = 120.0  # seconds until the service must answer; it loads torch and the champion first
 SHOWN_STEPS = 5
 
 
 def main() -> int:
     """Run the demo; the exit code is 0 when all of it worked."""
-    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks on a busy machine: a second thread costs more than it gives
     parser = argparse.ArgumentParser(prog="python -m pipelines.demo", description="Train, compare, promote, serve, forecast.")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=_demo)
@@ -39,34 +42,31 @@ def main() -> int:
 
 
 def _demo(_args: argparse.Namespace) -> int:
-    began = time.perf_counter()
-    for name in RECIPES:
-        print(f"\n{_run(name)}\n", flush=True)
-    request = last_years(SERVED)
-    with running_service(f"{SERVED}@champion") as address:
-        tell(f"service at {address}: asking the champion of {SERVED} for {HORIZON} weeks")
-        answer = post(f"{address}/v1/forecast", request)
+    began, environment = time.perf_counter(), Environment(os.environ)
+    files = [read_recipe(path) for path in RECIPES]
+    for file in files:
+        print(f"\n{_run(file, environment)}\n", flush=True)
+    served = files[0].recipe
+    panel = panel_of_dataset(served)
+    with running_service(f"{served.name}@champion") as address:
+        tell(f"service at {address}: asking the champion of {served.name} for {served.forecast.horizon} steps")
+        answer = post(f"{address}/v1/forecast", request_of(served, panel))
     print(words_of(answer))
-    picture = draw(answer)
-    print(f"  picture    {picture}")
-    print(f"\nThe demo took {time.perf_counter() - began:.0f} s. What to open next:\n{what_next()}")
+    print(f"  picture    {draw(answer, panel)}")
+    print(f"\nThe demo took {time.perf_counter() - began:.0f} s. What to open next:\n{what_next(served.name)}")
     return 0
 
 
-def _run(name: str) -> str:
+def _run(file: RecipeFile, environment: Environment) -> str:
     """Run one recipe and say what came of it."""
-    from pipelines.environment import Environment
-    from pipelines.recipe import read_recipe
     from pipelines.runner import RunOptions, run_recipe
     from pipelines.summary import summary_of, to_text
 
-    environment = Environment(os.environ)
-    file = read_recipe(Path(__file__).with_name("recipes") / f"{name}.toml")
-    options = RunOptions(folder=FOLDER, force=not has_champion(name, environment))
+    options = RunOptions(folder=FOLDER, force=not has_champion(file.recipe.name, environment))
     return to_text(summary_of(run_recipe(file, options=options, environment=environment, tell=tell)))
 
 
-def has_champion(name: str, environment: Any) -> bool:
+def has_champion(name: str, environment: Environment) -> bool:
     """Whether the store still knows the champion of an earlier demo; without it, finished jobs must run anew."""
     from pipelines.tracked import machine_tracker
     from tsforecast.errors import UnknownModel
@@ -78,20 +78,27 @@ def has_champion(name: str, environment: Any) -> bool:
     return True
 
 
-def last_years(name: str, steps: int = 260) -> dict[str, Any]:
-    """A request for the weeks after the data, with the last five years of them as history."""
-    from pipelines.panels import moment_text
+def panel_of_dataset(recipe: Recipe) -> Panel:
+    """The panel of a recipe whose source is a data set."""
+    from pipelines.panels import panel_of
     from tsforecast.datasets import load
-    from tsforecast.preprocessing.validate import panel_from_frame
 
-    panel = panel_from_frame(load(name.removeprefix("demo_"))).tail(steps)
+    return panel_of(load(str(recipe.source.name)), recipe.panel, recipe.source)
+
+
+def request_of(recipe: Recipe, panel: Panel) -> dict[str, Any]:
+    """A request for what comes after the first series, with the end of it as history."""
+    from pipelines.panels import moment_text
+
+    history = panel.select([0]).tail(HISTORY)
     series = {
-        "id": panel.series_ids[0],
-        "start": moment_text(panel.timestamps[0]),
-        "freq": panel.freq,
-        "target": [None if value != value else float(value) for value in panel.target],
+        "id": history.series_ids[0],
+        "start": moment_text(history.timestamps[0]),
+        "freq": history.freq,
+        "target": [float(value) if math.isfinite(value) else None for value in history.target],
     }
-    return {"series": [series], "horizon": HORIZON, "quantile_levels": list(LEVELS), "model": f"{name}@champion"}
+    levels = list(recipe.forecast.quantile_levels)
+    return {"series": [series], "horizon": recipe.forecast.horizon, "quantile_levels": levels, "model": f"{recipe.name}@champion"}
 
 
 @contextmanager
@@ -167,37 +174,32 @@ def words_of(answer: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"  … {len(forecast['timestamps'])} steps for {forecast['id']!r}"])
 
 
-def draw(answer: Mapping[str, Any]) -> Path:
-    """The fan chart of the answer after the last two years of history."""
-    import numpy as np
-
-    from tsforecast.datasets import load
+def draw(answer: Mapping[str, Any], panel: Panel) -> Path:
+    """The fan chart of the answer after the end of its history."""
     from tsforecast.forecast import Forecast
     from tsforecast.plots import fan_chart, save
-    from tsforecast.preprocessing.validate import panel_from_frame
 
     one = answer["forecasts"][0]
-    quantiles = np.array([[one["quantiles"][str(level)] for level in LEVELS]]).transpose(0, 2, 1)  # (1, H, Q)
     moments = [str(moment).removesuffix("Z") for moment in one["timestamps"]]
     forecast = Forecast(
         series_ids=(one["id"],),
         timestamps=np.array([moments], dtype="datetime64[ns]"),
-        quantile_levels=LEVELS,
-        quantiles=quantiles,
+        quantile_levels=tuple(map(float, one["quantiles"])),
+        quantiles=np.array([list(one["quantiles"].values())]).transpose(0, 2, 1),  # (1, H, Q)
     )
-    return save(fan_chart(panel_from_frame(load(SERVED.removeprefix("demo_"))), forecast), FOLDER / "forecast.png")
+    return save(fan_chart(panel, forecast), FOLDER / "forecast.png")
 
 
-def what_next() -> str:
+def what_next(name: str) -> str:
     """Commands and addresses."""
-    return "\n".join(
-        [
-            "  make mlflow                                       compare the runs: http://127.0.0.1:5000",
-            f"  TSF_DEFAULT_MODEL={SERVED} make serve    the service: http://127.0.0.1:8000/docs",
-            f"  {FOLDER / 'forecast.png'}                            the forecast above",
-            "  .venv/bin/tsforecast --help                       everything else",
-        ]
-    )
+    commands = {
+        "make mlflow": "compare the runs: http://127.0.0.1:5000",
+        f"TSF_DEFAULT_MODEL={name} make serve": "the service: http://127.0.0.1:8000/docs",
+        str(FOLDER / "forecast.png"): "the picture of the forecast above",
+        ".venv/bin/tsforecast --help": "everything else",
+    }
+    wide = max(map(len, commands))
+    return "\n".join(f"  {command:<{wide}}   {words}" for command, words in commands.items())
 
 
 def free_port() -> int:
@@ -205,10 +207,6 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-
-
-def _as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

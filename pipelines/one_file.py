@@ -33,7 +33,7 @@ def add_data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--freq", help="pandas alias such as h, D, W-SUN, MS; default: told from the data")
     command.add_argument("--season", type=int, metavar="STEPS", help="steps in a season; default: from the frequency")
     command.add_argument(
-        "--missing-steps", choices=("error", "nan"), default="error", help="missing timestamps: refuse, or insert"
+        "--missing-steps", choices=("error", "insert"), default="error", help="missing timestamps: refuse, or insert"
     )
 
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.recipe import PanelOptions, Source
+from pipelines.recipe import PanelOptions, Resample, Source
+from tsforecast.errors import CovariateError
 from tsforecast.panel import Panel
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ def panel_of(frame: "pd.DataFrame", options: PanelOptions, source: Source) -> Pa
     Raises:
         DataError: the rows make no panel; the message names the series and the way out.
     """
+    from tsforecast.preprocessing.repair import resample
     from tsforecast.preprocessing.validate import panel_from_frame
 
+    freq = options.freq
+    if options.resample is not None:
+        frame, freq = resample(frame, options.resample.freq, options.resample.how).frame, options.resample.freq
     return panel_from_frame(
-        frame,
-        freq=options.freq,
-        season=options.season,
-        covariates=source.covariates,
-        missing_steps=options.missing_steps,
+        frame, freq=freq, season=options.season, covariates=source.covariates, missing_steps=options.missing_steps
     )
 
 

@@ -45,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resample:
-    """To a coarser or a regular clock."""
+    """To a coarser or a regular clock. The last step of a series may hold part of its rows: let as_of end with a step."""
 
     freq: str | int  # pandas offset alias | steps
     how: Literal["sum", "mean", "median", "min", "max", "first", "last"]
@@ -57,11 +57,13 @@ class PanelOptions:
 
     freq: str | int | None = None  # pandas offset alias | steps of an integer clock; None = told from the data
     season: int | None = None  # steps; None = from freq
-    missing_steps: Literal["error", "nan"] = "error"  # missing timestamps inside a series: refuse | insert without a value
-    resample: Resample | None = None
+    missing_steps: Literal["error", "insert"] = "error"  # missing timestamps inside a series: refuse | add without a value
+    resample: Resample | None = None  # before anything else; in place of freq
 
     def __post_init__(self) -> None:
         _positive(self, "season", "freq")
+        if self.resample is not None and self.freq is not None:
+            raise RecipeError("freq has no meaning beside resample.freq, which says the steps; leave it out", field="freq")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +182,9 @@ class Recipe:
         if not self.models:
             raise RecipeError("models is empty; add a [[models]] table with a name", field="models")
         labels = [model.label for model in self.models]
+        if self.panel.resample is not None and self.source.covariates:
+            message = "panel.resample keeps the target only; leave source.covariates out, or resample the source before"
+            raise RecipeError(message, field="panel.resample")
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice:
             raise RecipeError(f"models has {twice!r} twice; give one of them another label", field="models")

@@ -60,6 +60,7 @@ class LoadedModels:
     _reason: str = "the default model is being loaded"  # why the default is not ready
     _lock: threading.Lock = field(default_factory=threading.Lock)  # of the three above; held for moments
     _loading: threading.Lock = field(default_factory=threading.Lock)  # one load at a time
+    _failures: dict[str, str] = field(default_factory=dict)  # what failed -> why, as last logged
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -98,10 +99,7 @@ class LoadedModels:
                 self._models.move_to_end(reference)
                 return self._models[reference]
         with self._loading:
-            with self._lock:  # another thread may have loaded it while this one waited
-                if reference in self._models:
-                    return self._models[reference]
-            model = self._find(reference)
+            model = self._find(reference)  # found in memory if another thread has loaded it while this one waited
             with self._lock:
                 self._models[reference] = model
                 while len(self._models) > self.capacity:
@@ -137,11 +135,11 @@ class LoadedModels:
 
     def _say_default_failed(self, error: Exception) -> None:
         if self._default is not None:
-            log.error("the default model stays at version %s: %s", self._default.version, error, exc_info=_trace(error))
+            self._log_failure(f"the default model stays at version {self._default.version}", error)
             return
         # Problems of the store may hold addresses and paths; those of the caller's wording do not.
         reason = str(error) if isinstance(error, UnknownModel) else "the default model cannot be loaded; the log says why"
-        log.error("the default model cannot be loaded: %s", error, exc_info=_trace(error))
+        self._log_failure("the default model cannot be loaded", error)
         with self._lock:
             self._reason = reason
 
@@ -166,7 +164,7 @@ class LoadedModels:
                 self._models.pop(reference, None)
             return
         except Exception as error:  # as above
-            log.error("model %r stays at version %s: %s", reference, old.version if old else "-", error, exc_info=_trace(error))
+            self._log_failure(f"model {reference!r} stays at version {old.version if old else '-'}", error)
             return
         if fresh is not None:
             with self._lock:
@@ -221,7 +219,8 @@ class LoadedModels:
         with self._lock:
             return [*self._models.values(), *([self._default] if self._default else [])]
 
-
-def _trace(error: Exception) -> Exception | None:
-    """What to log the traceback of: only what this library did not raise on purpose."""
-    return None if isinstance(error, ForecastError) else error
+    def _log_failure(self, what: str, error: Exception) -> None:
+        """Log why; the traceback of what was not raised on purpose only once, not at every look."""
+        new = self._failures.get(what) != str(error)
+        self._failures[what] = str(error)
+        log.error("%s: %s", what, error, exc_info=error if new and not isinstance(error, ForecastError) else None)

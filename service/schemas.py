@@ -18,7 +18,7 @@ class Health(Strict):
     status: Literal["alive", "ready"]
 
 
-class SeriesIn(Strict):
+class Series(Strict):
     """One series: its clock (start + freq, or timestamps) and its values, oldest first."""
 
     id: str | int = Field(description="comes back with the forecast; unique in the request")
@@ -29,7 +29,7 @@ class SeriesIn(Strict):
     freq: str | int | None = Field(
         None,
         description="step: a pandas offset alias such as h, D, W-SUN, MS, QS, 15min, or an integer on an integer clock; "
-        "with `timestamps` it may be left out and is told from them",
+        "with `timestamps` it may be left out: that of the model is meant, or, without training, what they show",
     )
     timestamps: list[str] | list[int] | None = Field(
         None,
@@ -40,7 +40,7 @@ class SeriesIn(Strict):
 class ForecastRequest(Strict):
     """Histories and what is asked about their future."""
 
-    series: list[SeriesIn] = Field(min_length=1)
+    series: list[Series] = Field(min_length=1)
     horizon: int | None = Field(
         None, ge=1, description="steps ahead; default: the longest the model can, for a model that was trained"
     )
@@ -91,7 +91,7 @@ class Version(Strict):
     scores: dict[str, float | None] = Field(description="metrics of its backtest; null: not a number there")
 
 
-class StoredModelOut(Strict):
+class Stored(Strict):
     name: str
     versions: list[Version] = Field(description="newest first")
 
@@ -114,7 +114,7 @@ class Architecture(Strict):
     options: dict[str, Option] = Field(description="options of its recipe")
 
 
-class ModelOut(StoredModelOut):
+class Model(Stored):
     """What is stored under a name, and the architecture of that name, if any."""
 
     architecture: Architecture | None
@@ -122,7 +122,7 @@ class ModelOut(StoredModelOut):
 
 class ModelList(Strict):
     default: str | None = Field(description="name/version of the default model; null while none is loaded")
-    served: list[StoredModelOut]
+    served: list[Stored]
     architectures: list[Architecture]
     unavailable: dict[str, str] = Field(description="architectures that this installation lacks a package for, and which")
 

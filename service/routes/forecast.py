@@ -22,6 +22,7 @@ router = APIRouter(prefix="/v1/forecast", tags=["forecast"])
     "",
     summary="Forecast many series at once",
     response_model=ForecastAnswer,
+    response_description="one forecast per series",
     responses={status: PROBLEMS[status] for status in (400, 404, 408, 409, 413, 415, 422, 503, 504)},
 )
 async def forecast(request: Request, services: Needs) -> Response:

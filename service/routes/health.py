@@ -9,13 +9,13 @@ from service.schemas import PROBLEMS, Health
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", summary="Is the process alive?")
+@router.get("/livez", summary="Is the process alive?", response_description="it is")
 async def livez() -> Health:
     """Answers as long as the process can answer at all; says nothing about models."""
     return Health(status="alive")
 
 
-@router.get("/readyz", summary="May it be sent requests?", responses={503: PROBLEMS[503]})
+@router.get("/readyz", summary="May it be sent requests?", response_description="it may", responses={503: PROBLEMS[503]})
 async def readyz(services: Needs) -> Health:
     """200 when the default model is loaded and warm; 503 with the reason before that, and while the service ends."""
     if services.draining:

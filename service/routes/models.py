@@ -1,6 +1,5 @@
 """GET /v1/models and /v1/models/{name}: what can be asked, and what could be trained."""
 
-import math
 from dataclasses import MISSING, fields
 from functools import lru_cache
 
@@ -8,7 +7,7 @@ from fastapi import APIRouter
 
 from service.deps import Needs, Services
 from service.model_store import StoredModel
-from service.schemas import PROBLEMS, Architecture, ModelList, ModelOut, Option, StoredModelOut, Version
+from service.schemas import PROBLEMS, Architecture, Model, ModelList, Option, Stored, Version
 from tsforecast.errors import UnknownModel
 from tsforecast.models.base import Forecaster
 from tsforecast.models.registry import available_models, model_class
@@ -16,14 +15,24 @@ from tsforecast.models.registry import available_models, model_class
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
-@router.get("", summary="Stored models and architectures", responses={status: PROBLEMS[status] for status in (503, 504)})
+@router.get(
+    "",
+    summary="Stored models and architectures",
+    response_description="what there is",
+    responses={status: PROBLEMS[status] for status in (503, 504)},
+)
 async def list_models(services: Needs) -> ModelList:
     """All stored models with their versions, and the architectures with their options."""
     return await services.workers.run(lambda: _list(services), seconds=services.settings.request_seconds)
 
 
-@router.get("/{name}", summary="One model", responses={status: PROBLEMS[status] for status in (404, 422, 503, 504)})
-async def describe_model(name: str, services: Needs) -> ModelOut:
+@router.get(
+    "/{name}",
+    summary="One model",
+    response_description="what there is under that name",
+    responses={status: PROBLEMS[status] for status in (404, 422, 503, 504)},
+)
+async def describe_model(name: str, services: Needs) -> Model:
     """The stored versions of the model called `name`, and the architecture of that name, if there is one."""
     return await services.workers.run(lambda: _one(services, name), seconds=services.settings.request_seconds)
 
@@ -44,7 +53,7 @@ def _list(services: Services) -> ModelList:
     )
 
 
-def _one(services: Services, name: str) -> ModelOut:
+def _one(services: Services, name: str) -> Model:
     architecture = _architecture(name) if name in available_models() else None
     try:
         versions = _stored(services, name).versions
@@ -52,11 +61,11 @@ def _one(services: Services, name: str) -> ModelOut:
         if architecture is None:
             raise
         versions = []
-    return ModelOut(name=name, versions=versions, architecture=architecture)
+    return Model(name=name, versions=versions, architecture=architecture)
 
 
-def _stored(services: Services, name: str) -> StoredModelOut:
-    return StoredModelOut(name=name, versions=[_version(stored) for stored in services.models.store.versions(name)])
+def _stored(services: Services, name: str) -> Stored:
+    return Stored(name=name, versions=[_version(stored) for stored in services.models.store.versions(name)])
 
 
 def _version(stored: StoredModel) -> Version:
@@ -68,7 +77,7 @@ def _version(stored: StoredModel) -> Version:
         freq=stored.freq,
         season=stored.season,
         trained_until=stored.trained_until,
-        scores={metric: score if math.isfinite(score) else None for metric, score in stored.scores.items()},
+        scores=dict(stored.scores),  # NaN becomes null
     )
 
 

@@ -209,7 +209,7 @@ def test_an_answer_lists_at_most_fifty_errors_and_counts_the_rest() -> None:
 
 def test_the_documented_schema_and_the_reader_know_the_same_fields() -> None:
     assert set(schemas.ForecastRequest.model_fields) == set(TOP)
-    assert set(schemas.SeriesIn.model_fields) == set(SERIES)
+    assert set(schemas.Series.model_fields) == set(SERIES)
     assert set(ALIKE.values()) <= set(TOP) | set(SERIES)
 
 

@@ -85,6 +85,16 @@ def test_timestamps_finer_than_seconds_keep_their_fraction(ask: Ask) -> None:
     assert forecast["timestamps"] == ["2024-01-01T00:00:01.750000000"]
 
 
+def test_series_that_end_at_different_times_get_their_own_timestamps(ask: Ask) -> None:
+    forecasts = ask(daily("a", [1, 2]), daily("b", [1, 2, 3]), horizon=1).json()["forecasts"]
+    assert [one["timestamps"] for one in forecasts] == [["2024-01-03T00:00:00"], ["2024-01-04T00:00:00"]]
+
+
+def test_levels_are_named_in_full(ask: Ask) -> None:
+    [forecast] = ask(level=[95, 99.9]).json()["forecasts"]
+    assert list(forecast["quantiles"]) == ["0.0005", "0.025", "0.5", "0.975", "0.9995"]
+
+
 def test_null_is_not_observed_and_the_forecast_starts_after_the_last_row(ask: Ask) -> None:
     [forecast] = ask(daily(target=[1, None, 5, None])).json()["forecasts"]
     assert forecast["timestamps"][0] == "2024-01-05T00:00:00"
@@ -246,6 +256,17 @@ def test_a_large_body_is_413_told_by_its_length_or_found_while_reading(start: As
     problem(client.post("/v1/forecast", content=chunks, headers=kind), 413, "body-too-large")
     assert client.post("/v1/forecast", content=(part for part in [body[:10], body[10:]]), headers=kind).status_code == 200
     assert client.app.state.services.body_bytes == 0
+
+
+def test_many_large_bodies_at_once_are_turned_away_before_they_fill_the_memory(start: Ask) -> None:
+    client = start(max_body_bytes=1000)
+    services = client.app.state.services
+    services.body_bytes = 4 * 1000  # what others are sending
+    answer = client.post("/v1/forecast", json={"series": [daily()]})
+    assert "too many large bodies are being read" in problem(answer, 503, "overloaded")["detail"]
+    assert (answer.headers["retry-after"], services.body_bytes) == ("1", 4000)
+    services.body_bytes = 0
+    assert client.post("/v1/forecast", json={"series": [daily()]}).status_code == 200
 
 
 def test_limits_of_the_settings_hold(start: Ask) -> None:

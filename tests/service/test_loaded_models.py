@@ -1,8 +1,10 @@
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +115,9 @@ def test_a_new_version_that_does_not_work_leaves_the_old_one_and_the_log_says_wh
     assert (models.get(None).version, models.get("demand").version, models.not_ready) == ("1", "1", None)
     assert f"the default model stays at version 1: {error}" in caplog.text
     assert f"model 'demand' stays at version 1: {error}" in caplog.text
+    models.refresh()
+    assert caplog.text.count(f"the default model stays at version 1: {error}") == 2
+    assert caplog.text.count("Traceback") == (2 if isinstance(error, RuntimeError) else 0)  # each once, not at every look
     store.put("demand", ramp_flow())  # a third one, that works
     models.refresh()
     assert (models.get(None).version, models.get("demand").version) == ("3", "3")
@@ -222,6 +227,18 @@ def test_warming_gives_covariates_to_a_model_that_reads_them() -> None:
     panel = made_up_panel(facts, rows=9)
     assert panel.covariates is not None
     assert (panel.covariates.shape, panel.covariate_names) == ((9, 2), ("price", "holiday"))
+
+
+def test_warming_sets_the_threads_of_torch_where_it_is_loaded_and_loads_it_not_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=threads.append))
+    warm_up(ramp_flow(), torch_threads=3)
+    assert threads == [3]
+    monkeypatch.delitem(sys.modules, "torch")
+    warm_up(ramp_flow(), torch_threads=3)
+    assert "torch" not in sys.modules
 
 
 def test_a_real_model_is_warmed() -> None:

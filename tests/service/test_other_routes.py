@@ -166,7 +166,7 @@ def test_the_answers_match_the_documented_schemas(client: Any) -> None:
 
     schemas.ForecastAnswer.model_validate(client.post("/v1/forecast", json=EXAMPLES["daily"]["request"]).json(), strict=True)
     schemas.ModelList.model_validate(client.get("/v1/models").json(), strict=True)
-    schemas.ModelOut.model_validate(client.get("/v1/models/demand").json(), strict=True)
+    schemas.Model.model_validate(client.get("/v1/models/demand").json(), strict=True)
     schemas.Problem.model_validate(client.post("/v1/forecast", json={"series": [{}]}).json(), strict=True)
 
 

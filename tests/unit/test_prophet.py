@@ -77,17 +77,22 @@ def test_the_median_is_prophets_yhat() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"seasonality_mode": "multiplicative"}, {"growth": "flat"}, {"changepoint_prior_scale": 2.0, "n_changepoints": 8}],
+    [
+        {},
+        {"seasonality_mode": "multiplicative", "changepoint_prior_scale": 2.0},
+        {"growth": "flat"},
+        {"changepoint_prior_scale": 2.0, "n_changepoints": 8},
+    ],
     ids=["default", "multiplicative", "flat", "restless trend"],
 )
 def test_quantiles_agree_with_those_of_prophets_own_sampler(options: dict[str, object]) -> None:
-    panel = panel_of(values())
+    y = values() * (1.0 + 0.6 * np.sin(np.arange(90) * 2 * np.pi / 7))
     state = np.random.get_state()
-    model = prophet_alone(frame_of(values()), uncertainty_samples=8000, **options)
+    model = prophet_alone(frame_of(y), uncertainty_samples=8000, **options)
     drawn = model.predictive_samples(days("2024-03-31", 30))["yhat"]
     np.random.set_state(state)  # prophet draws from the global generator
     recipe = ProphetModel(uncertainty_samples=8000, **options)
-    out = recipe.fit(panel, horizon=30, train=ALONE).predict(panel, quantile_levels=LEVELS)
+    out = recipe.fit(panel_of(y), horizon=30, train=ALONE).predict(panel_of(y), quantile_levels=LEVELS)
     expected = np.quantile(drawn, LEVELS, axis=1).T
     width = expected[:, -1:] - expected[:, :1]
     assert np.abs((out.quantiles[0] - expected) / width).max() < 0.05
@@ -168,6 +173,17 @@ def test_a_history_it_was_fitted_on_is_not_fitted_again(monkeypatch: pytest.Monk
     assert fitted == ["s1"]
     predictor.predict(panel.without_last(1))
     assert fitted == ["s1", "s0", "s1"]
+
+
+def test_a_history_with_other_covariates_is_another_history() -> None:
+    rng = np.random.default_rng(4)
+    price = rng.normal(size=(90, 1))
+    panel = with_covariates(panel_of(values() + 6.0 * price[:, 0]), price, ("price",))
+    predictor = ProphetModel.tiny().fit(panel, horizon=1, train=ALONE)
+    up = np.ones((1, 1, 1))
+    halved = with_covariates(panel, price / 2, ("price",))
+    effects = [np.ptp([predictor.predict(one, future=sign * up).median for sign in (0.0, 1.0)]) for one in (panel, halved)]
+    np.testing.assert_allclose(effects, [6.0, 12.0], rtol=0.1)
 
 
 def test_a_history_fitted_in_predict_gives_what_a_fit_on_it_gives() -> None:

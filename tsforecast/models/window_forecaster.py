@@ -30,6 +30,8 @@ from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, 
 
 LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
 PREDICT_BATCH = 2048  # windows
+CYCLES = {1: 1, 4: 5, 7: 8, 12: 4, 24: 14, 48: 14, 52: 3, 96: 7, 168: 3}  # season -> seasons in the default context
+FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
 FAR = 100.0  # scales: targets beyond count as that far, or a jump after a constant window would be all of the loss
 
 
@@ -120,7 +122,7 @@ class WindowForecaster(Forecaster):
     patch: int | None = None  # steps read at once; None = chosen from the season
     hidden: int = 128  # width of the core
     layers: int = 2  # of the core
-    dropout: float = 0.1
+    dropout: float = 0.2
     scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
     space: Space = "auto"  # in which windows are seen: "auto" (logarithm unless there are negative values) | "linear"
     calibrate: bool = True  # widen or narrow the quantiles to what the held-out windows showed
@@ -152,11 +154,11 @@ class WindowForecaster(Forecaster):
     def default_train(self) -> TrainConfig:
         """Training options where the caller leaves them open."""
         return TrainConfig(
-            max_epochs=40,
+            max_epochs=12,
             steps_per_epoch=100,
             batch_size=256,
             learning_rate=2e-3,
-            patience=8,
+            patience=6,
             schedule="one_cycle",
             average_decay=0.99,
         )
@@ -283,8 +285,9 @@ class WindowPredictor(Predictor):
 
 
 def default_context(*, season: int, horizon: int) -> int:
-    """Steps to look back."""
-    return max(4 * season, 3 * horizon, 8)
+    """Steps to look back: so many seasons that the longer cycle around the season is seen at least once."""
+    cycles = CYCLES.get(season, 4 if season <= 24 else 3)
+    return max(cycles * season, 2 * horizon, 16)
 
 
 def default_patch(season: int) -> int:
@@ -381,8 +384,8 @@ def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -
     """The caller's options, the model's defaults behind them, and no more steps per epoch than there are windows."""
     filled = config.filled(**{name: value for name, value in asdict(defaults).items() if value is not None})
     if config.steps_per_epoch is None:
-        per_epoch = -(-2 * len(plan) // (filled.batch_size or 1))
-        filled = replace(filled, steps_per_epoch=max(1, min(filled.steps_per_epoch or 1, per_epoch)))
+        enough = -(-2 * len(plan) // (filled.batch_size or 1))  # each window twice an epoch
+        filled = replace(filled, steps_per_epoch=min(filled.steps_per_epoch or 1, max(enough, FEWEST_STEPS)))
     return filled
 
 

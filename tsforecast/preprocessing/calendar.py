@@ -20,6 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 DAY = 86_400 * 10**9  # ns
 LAST_NANOSECOND = 2**63 - 1  # since 1970: April 2262
+MOST_STEPS = 10**6  # of a calendar unit in one step, as in "2W"
 TICKS = {"h": 3600 * 10**9, "min": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # ns, longest first
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -84,7 +85,7 @@ def normalise_freq(freq: str | int) -> str | int:
 
 @lru_cache(maxsize=512)
 def _clock_of_alias(text: str) -> Clock:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)(?:-([A-Za-z0-9]+))?\s*", text)
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)?\s*([A-Za-z]+)(?:-([A-Za-z0-9]+))?\s*", text)
     if found is None:
         return _compound_tick(text)
     count, name, anchor = found.groups()
@@ -94,7 +95,7 @@ def _clock_of_alias(text: str) -> Clock:
         return _tick(text, many * TICKS[name])
     if name == "D" and anchor is None and many % 1:
         return _tick(text, many * DAY)
-    if many % 1 or many < 1:
+    if many % 1 or not 1 <= many <= MOST_STEPS:
         raise _unknown(text)
     return _calendar_clock(text, int(many), name, anchor.upper() if anchor else None)
 
@@ -108,17 +109,17 @@ def _canonical_name(name: str) -> str:
 
 def _compound_tick(text: str) -> Clock:
     """ "1h30min" and the like: a sum of lengths."""
-    parts = re.findall(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
+    parts = re.findall(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)", text)
     lengths = {**TICKS, "D": DAY}
     names = [_canonical_name(name) for _, name in parts]
-    if not parts or any(name not in lengths for name in names) or re.sub(r"[\s\d.A-Za-z]", "", text):
+    if not parts or any(name not in lengths for name in names) or re.sub(r"[\s0-9.A-Za-z]", "", text):
         raise _unknown(text)
     return _tick(text, sum(float(count) * lengths[name] for (count, _), name in zip(parts, names, strict=True)))
 
 
 def _tick(text: str, nanoseconds: float) -> Clock:
     step = round(nanoseconds)
-    if step < 1:
+    if not 1 <= step <= LAST_NANOSECOND:
         raise _unknown(text)
     name, length = next((name, length) for name, length in TICKS.items() if step % length == 0)
     return Clock(freq=_times(step // length, name), unit="tick", step=step)
@@ -267,6 +268,12 @@ def _month_edge(unit: str, months: IntArray) -> IntArray:
     return days
 
 
+def _moments(clock: Clock, ordinals: IntArray, since: IntArray) -> Instants:
+    """The moment of the wall clock `since` ns after midnight of each place on the grid."""
+    moments: Instants = _dates(clock, ordinals).astype("datetime64[ns]") + since.astype("timedelta64[ns]")
+    return moments
+
+
 def places_of(clock: Clock, wall: Instants) -> tuple[IntArray, IntArray, BoolArray]:
     """(ordinal, ns since midnight of its date, is on the grid) of each moment of a wall clock; any shape."""
     ordinals = _ordinals(clock, wall.astype("datetime64[D]"))
@@ -293,7 +300,7 @@ def grid_positions(clock: Clock, timestamps: TimeArray, offsets: IntArray, tz: s
     same_time = since == first_since
     if tz is not None and not same_time.all():  # times that the change to summer time moved
         odd = np.flatnonzero(~same_time)
-        meant = instants_from_wall(_dates(clock, ordinals[odd]).astype("datetime64[ns]") + first_since[odd], tz)
+        meant = instants_from_wall(_moments(clock, ordinals[odd], first_since[odd]), tz)
         same_time[odd] = meant == timestamps[odd]
     return positions, on_grid & (rest == 0) & same_time
 
@@ -311,14 +318,14 @@ def advance(clock: Clock, origins: TimeArray, steps: IntArray, tz: str | None = 
     instants = origins.astype("datetime64[ns]", copy=False)
     if clock.unit == "tick":
         _refuse_beyond(instants.astype(np.int64), steps, clock.step, LAST_NANOSECOND)
-        return instants + (steps * clock.step).astype("timedelta64[ns]")
+        later: Instants = instants + (steps * clock.step).astype("timedelta64[ns]")
+        return later
     ordinals, since, on_grid = places_of(clock, wall_from_instants(instants, tz))
     if not on_grid.all():
         stray = np.datetime_as_string(instants[~on_grid].ravel()[0], unit="s")
         raise FrequencyError(f"{stray} is not on the clock of freq {clock.freq!r}; pass the freq of the data", field="freq")
     _refuse_beyond(ordinals, steps, clock.step, int(_ordinals(clock, np.array(["2262-04-01"], "datetime64[D]"))[0]))
-    dates = _dates(clock, ordinals + steps * clock.step)
-    return instants_from_wall(dates.astype("datetime64[ns]") + since.astype("timedelta64[ns]"), tz)
+    return instants_from_wall(_moments(clock, ordinals + steps * clock.step, since), tz)
 
 
 def _refuse_beyond(places: IntArray, steps: IntArray, step: int, last: int) -> None:
@@ -350,8 +357,8 @@ def future_timestamps_after(last: TimeArray, freq: str | int, horizon: int, tz: 
     steps = np.arange(1, horizon + 1)
     if clock.absolute or len(last) < 2:
         return advance(clock, last[:, None], steps[None, :], tz)
-    unique, which = np.unique(last, return_inverse=True)  # most series of a panel end together
-    return advance(clock, unique[:, None], steps[None, :], tz)[which]
+    _, chosen, which = np.unique(last, return_index=True, return_inverse=True)  # most series of a panel end together
+    return advance(clock, last[chosen][:, None], steps[None, :], tz)[which]
 
 
 # Calendar features
@@ -395,15 +402,16 @@ def _turn(field: str, wall: Instants) -> FloatArray:
     dates = wall.astype("datetime64[D]")
     days = dates.astype(np.int64)
     of_day = (wall - dates).astype("timedelta64[ns]").astype(np.int64)  # ns since midnight
+    turn: FloatArray
     if field == "day_of_week":
-        turn: FloatArray = (days + 3) % 7 / 7  # Monday = 0
-        return turn
-    if field == "month_of_year":
-        return dates.astype("datetime64[M]").astype(np.int64) % 12 / 12
-    if field in ("day_of_month", "day_of_year"):
-        unit = "datetime64[M]" if field == "day_of_month" else "datetime64[Y]"
-        start = dates.astype(unit)
+        turn = (days + 3) % 7 / 7  # Monday = 0
+    elif field == "month_of_year":
+        turn = dates.astype("datetime64[M]").astype(np.int64) % 12 / 12
+    elif field in ("day_of_month", "day_of_year"):
+        start = dates.astype("datetime64[M]" if field == "day_of_month" else "datetime64[Y]")
         first, following = (edge.astype("datetime64[D]").astype(np.int64) for edge in (start, start + 1))
-        return (days - first) / (following - first)
-    length = {"second_of_minute": TICKS["min"], "minute_of_hour": TICKS["h"], "hour_of_day": DAY}[field]
-    return of_day % length / length
+        turn = (days - first) / (following - first)
+    else:
+        length = {"second_of_minute": TICKS["min"], "minute_of_hour": TICKS["h"], "hour_of_day": DAY}[field]
+        turn = of_day % length / length
+    return turn

@@ -2,19 +2,20 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from tsforecast.errors import CovariateError, SchemaError
+from tsforecast.errors import CovariateError, DataError, SchemaError
 from tsforecast.panel import FloatArray, IntArray, TimeArray
 from tsforecast.preprocessing.calendar import Instants, wall_from_instants
 
 ISO = re.compile(
-    r"(\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?)?)?|\d{8}(?:T\d{6})?) ?(Z|[+-]\d{2}(?::?\d{2})?)?"
+    r"(\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?)?)?|\d{8}(?:T\d{6})?) ?(Z|[+-]\d{2}(?::?\d{2})?)?",
+    re.ASCII,
 )
 YEARS = (1678, 2261)  # whole years that 64-bit nanoseconds hold
 ISO_HELP = "write ISO 8601 such as 2024-01-31 or 2024-01-31T06:00:00"
@@ -27,7 +28,7 @@ def column_of(frame: pd.DataFrame, name: str, option: str) -> pd.Series:
     Raises:
         SchemaError (CovariateError for a covariate): it is not there, or there twice; the nearest column is named.
     """
-    kind = CovariateError if option == "covariates" else SchemaError
+    kind: type[DataError] = CovariateError if option == "covariates" else SchemaError
     if name not in frame.columns:
         has = ", ".join(map(str, frame.columns[:20])) or "no columns"
         near = nearest(name, frame.columns)
@@ -65,13 +66,22 @@ def read_ids(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
     if (codes < 0).any():
         rows = np.flatnonzero(codes < 0)
         raise SchemaError(f"{name!r} is missing in {some_rows(rows)}; drop these rows or name their series", field=name)
-    ids = tuple(str(one) for one in uniques)
+    return codes.astype(np.int64), ids_as_text(list(uniques), name)
+
+
+def ids_as_text(ids: Sequence[object], field: str) -> tuple[str, ...]:
+    """The ids as text (S,).
+
+    Raises:
+        SchemaError: two of them read the same.
+    """
+    texts = tuple(str(one) for one in ids)
+    if len(set(texts)) == len(texts):
+        return texts
     first: dict[str, int] = {}
-    for number, series_id in enumerate(ids):
-        if first.setdefault(series_id, number) != number:
-            pair = f"{uniques[first[series_id]]!r} and {uniques[number]!r}"
-            raise SchemaError(f"ids {pair} in {name!r} read the same as text; rename one", series_id=series_id, field=name)
-    return codes.astype(np.int64), ids
+    number, text = next((number, text) for number, text in enumerate(texts) if first.setdefault(text, number) != number)
+    pair = f"{ids[first[text]]!r} and {ids[number]!r}"
+    raise SchemaError(f"ids {pair} in {field!r} read the same as text; rename one", series_id=text, field=field)
 
 
 def some_rows(rows: IntArray) -> str:
@@ -117,7 +127,7 @@ def read_times(column: pd.Series, codes: IntArray, ids: tuple[str, ...]) -> tupl
     index = pd.DatetimeIndex(column)
     if index.tz is None:
         return _nanoseconds(index, refuse), None
-    return _nanoseconds(index.tz_convert("UTC").tz_localize(None), refuse), _zone_name(index.tz, name)
+    return _nanoseconds(index.tz_convert("UTC").tz_localize(None), refuse), zone_name(index.tz, name)
 
 
 def _steps(column: pd.Series, refuse: Any) -> IntArray:
@@ -140,7 +150,7 @@ def _nanoseconds(index: pd.DatetimeIndex, refuse: Any) -> Instants:
     return index.as_unit("ns").to_numpy().astype("datetime64[ns]")
 
 
-def _zone_name(zone: Any, name: str) -> str:
+def zone_name(zone: Any, name: str) -> str:
     text = str(zone)
     try:
         pd.Timestamp(0, tz="UTC").tz_convert(text)
@@ -165,7 +175,7 @@ def _read_objects(column: pd.Series, refuse: Any) -> tuple[TimeArray, str | None
         return np.flatnonzero(np.isin(which, list(bad)))
 
     if all(isinstance(one, str) for one in values):
-        moments, tz = _parse_texts(values, name, lambda bad, problem: refuse(rows(bad), problem))
+        moments, tz = parse_texts(values, name, lambda bad, problem: refuse(rows(bad), problem))
         return moments[which], tz
     odd = [i for i, one in enumerate(values) if not isinstance(one, (dt.date, np.datetime64))]
     if odd:
@@ -179,7 +189,7 @@ def _read_objects(column: pd.Series, refuse: Any) -> tuple[TimeArray, str | None
         raise SchemaError(f"{name!r} cannot be read as datetimes: {error}; {ISO_HELP}", field=name) from error
     naive = index if index.tz is None else index.tz_convert("UTC").tz_localize(None)
     moments = _nanoseconds(naive, lambda bad, problem: refuse(rows(bad), problem))
-    return moments[which], None if zones[0] is None else _zone_name(zones[0], name)
+    return moments[which], None if zones[0] is None else zone_name(zones[0], name)
 
 
 def _check_zones(zones: list[str | None], refuse: Any) -> None:
@@ -195,20 +205,32 @@ def _check_zones(zones: list[str | None], refuse: Any) -> None:
         )
 
 
-def _parse_texts(values: list[str], name: str, refuse: Any) -> tuple[Instants, str | None]:
+def parse_texts(values: list[str], name: str, refuse: Any) -> tuple[Instants, str | None]:
     """(instants, "UTC" where the texts have offsets); offsets may differ, as they do across the change to summer time."""
     matches = [ISO.fullmatch(text.strip()) for text in values]
     texts = ["" if match is None else match.group(1) for match in matches]
-    parsed = pd.DatetimeIndex(pd.to_datetime(pd.Index(texts, dtype=object), format="ISO8601", errors="coerce"))
-    bad = np.flatnonzero(parsed.isna()).tolist()
-    if bad:
-        raise refuse(bad, f"{values[bad[0]][:40]!r} in {name!r} is no timestamp; {ISO_HELP}")
-    moments = _nanoseconds(parsed, refuse)
+    moments = _quickly_parsed(texts)
+    if moments is None:
+        parsed = pd.DatetimeIndex(pd.to_datetime(pd.Index(texts, dtype=object), format="ISO8601", errors="coerce"))
+        bad = np.flatnonzero(parsed.isna()).tolist()
+        if bad:
+            raise refuse(bad, f"{values[bad[0]][:40]!r} in {name!r} is no timestamp; {ISO_HELP}")
+        moments = _nanoseconds(parsed, refuse)
     offsets = [match.group(2) for match in matches if match is not None]
     _check_zones([None if offset is None else "UTC offsets" for offset in offsets], refuse)
     if offsets[0] is None:
         return moments, None
     return moments - np.array([_minutes(offset) for offset in offsets], dtype="timedelta64[m]"), "UTC"
+
+
+def _quickly_parsed(texts: list[str]) -> Instants | None:
+    """Dates written with hyphens, all of them possible; None sends the others the slow way, which names what is wrong."""
+    if min(texts)[:4] < str(YEARS[0]) or max(texts)[:4] > str(YEARS[1]) or any(text[4:5] != "-" for text in texts):
+        return None
+    try:
+        return np.array(texts, dtype="datetime64[ns]")
+    except ValueError:
+        return None
 
 
 def _minutes(offset: str) -> int:
@@ -220,15 +242,16 @@ def _minutes(offset: str) -> int:
     return -minutes if offset[0] == "-" else minutes
 
 
-def show_times(times: TimeArray, tz: str | None) -> str:
-    """The first few timestamps as their owner writes them: on the wall clock of the zone."""
+def show_times(times: TimeArray, tz: str | None, *, total: int | None = None) -> str:
+    """The first few of `total` timestamps as their owner writes them: on the wall clock of the zone."""
+    total = len(times) if total is None else total
     if times.dtype.kind != "M":
         texts = [str(one) for one in times[:SHOWN]]
     else:
         wall = wall_from_instants(times[:SHOWN].astype("datetime64[ns]"), tz)
-        unit = "ns" if (wall.astype(np.int64) % 10**9).any() else "s"
-        texts = [str(one).removesuffix("T00:00:00") for one in np.datetime_as_string(wall, unit=unit)]
-    more = f" … ({len(times)} in all)" if len(times) > SHOWN else ""
+        unit: Literal["ns", "s"] = "ns" if (wall.astype(np.int64) % 10**9).any() else "s"
+        texts = [str(np.datetime_as_string(one, unit=unit)).removesuffix("T00:00:00") for one in wall]
+    more = f" … ({total} in all)" if total > len(texts) else ""
     return ", ".join(texts) + (f" {tz}" if tz else "") + more
 
 
@@ -247,7 +270,7 @@ def read_numbers(column: pd.Series, codes: IntArray, ids: tuple[str, ...], *, co
     Raises:
         SchemaError or CovariateError: texts, objects, truth values, dates, or infinite values.
     """
-    kind = CovariateError if covariate else SchemaError
+    kind: type[DataError] = CovariateError if covariate else SchemaError
     name, dtype = str(column.name), column.dtype
     if dtype.kind == "b" and not covariate:
         raise kind(f"{name!r} holds truth values (bool); write frame[{name!r}].astype(float) if counts are meant", field=name)
@@ -265,9 +288,7 @@ def read_numbers(column: pd.Series, codes: IntArray, ids: tuple[str, ...], *, co
     return numbers
 
 
-def _not_numbers(
-    column: pd.Series, codes: IntArray, ids: tuple[str, ...], kind: type[SchemaError] | type[CovariateError]
-) -> Exception:
+def _not_numbers(column: pd.Series, codes: IntArray, ids: tuple[str, ...], kind: type[DataError]) -> DataError:
     name = str(column.name)
     way_out = f"pd.to_numeric(frame[{name!r}], errors='coerce')"
     for row, value in enumerate(column.astype(object)):

@@ -370,9 +370,11 @@ class BoxCox(Transform):
         """Fit everything, or all but the exponent."""
         _refuse(panel, panel.target <= 0, "Box-Cox needs values above 0; use log1p, or shift the target")
         logs = np.log(panel.target)
-        mean_log, deviation = _mean_and_deviation(logs, panel.offsets)
+        mean_log, _ = _mean_and_deviation(logs, panel.offsets)
         if exponent is None:
-            exponents = _likeliest_exponents(logs - np.repeat(mean_log, panel.lengths), panel.offsets, pooled=self.scope == "panel")
+            exponents = _likeliest_exponents(
+                logs - np.repeat(mean_log, panel.lengths), panel.offsets, pooled=self.scope == "panel"
+            )
         else:
             exponents = np.full(len(panel), exponent)
         return FittedBoxCox(
@@ -485,7 +487,9 @@ def build_transform(name: str, **options: Any) -> Transform:
         OptionError: no transform or no option of that name, or a value out of range.
     """
     if name not in TRANSFORMS:
-        raise OptionError(f"no transform {name!r}{_nearest(name, TRANSFORMS)}; there are {', '.join(TRANSFORMS)}", field="transforms")
+        raise OptionError(
+            f"no transform {name!r}{_nearest(name, TRANSFORMS)}; there are {', '.join(TRANSFORMS)}", field="transforms"
+        )
     known = [field.name for field in fields(TRANSFORMS[name])]  # type: ignore[arg-type]  # every recipe is a dataclass
     for option in options:
         if option not in known:
@@ -516,7 +520,8 @@ def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
 def _check_choice(transform: str, option: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise OptionError(
-            f"transform {transform!r} has no {option} {value!r}{_nearest(str(value), known)}; there are {', '.join(known)}", field=option
+            f"transform {transform!r} has no {option} {value!r}{_nearest(str(value), known)}; there are {', '.join(known)}",
+            field=option,
         )
 
 

@@ -1,62 +1,385 @@
-"""Raw frame -> Panel. The only place where untrusted data is looked at."""
+"""Raw frame, or lists of numbers -> Panel. The only place where untrusted data is looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tsforecast.errors import FrequencyError, SchemaError
-from tsforecast.panel import Panel
-from tsforecast.preprocessing.calendar import default_season, normalise_freq
+from tsforecast.errors import CovariateError, DuplicateError, FrequencyError, SchemaError
+from tsforecast.panel import FloatArray, IntArray, Panel, TimeArray
+from tsforecast.preprocessing.calendar import (
+    advance,
+    clock_of,
+    default_season,
+    future_timestamps,
+    grid_positions,
+    instants_from_wall,
+)
+from tsforecast.preprocessing.columns import (
+    column_of,
+    ids_as_text,
+    nearest,
+    parse_texts,
+    read_ids,
+    read_numbers,
+    read_times,
+    show_times,
+    zone_name,
+)
+from tsforecast.preprocessing.regular import MissingSteps, Rows, check_kind, check_season, panel_from_rows
+
+LONE_SERIES = "series"  # the id of a series that comes without one
+ID_COL = "unique_id"
 
 
 def panel_from_frame(
-    frame: pd.DataFrame | pd.Series,
+    frame: "pd.DataFrame | pd.Series[float]",
     freq: str | int | None = None,
     season: int | None = None,
-    id_col: str = "unique_id",
+    id_col: str = ID_COL,
     time_col: str = "ds",
     target_col: str = "y",
     *,
     covariates: Sequence[str] = (),
-    missing_steps: str = "error",
+    missing_steps: MissingSteps = "error",
 ) -> Panel:
-    """Happy path; being deepened."""
-    if isinstance(frame, pd.Series):
-        frame = pd.DataFrame({id_col: str(frame.name or "series"), time_col: frame.index, target_col: frame.to_numpy()})
-    missing = [column for column in (time_col, target_col) if column not in frame.columns]
-    if missing:
-        raise SchemaError(f"frame lacks columns {missing}; it has {list(frame.columns)}")
-    keys = frame[id_col] if id_col in frame.columns else pd.Series(["series"] * len(frame))
-    codes, ids = pd.factorize(keys)
-    times = frame[time_col]
-    tz = None
-    if times.dtype.kind in "iu":
-        stamps = times.to_numpy(np.int64)
-    else:
-        index = pd.DatetimeIndex(times)
-        tz = None if index.tz is None else str(index.tz)
-        stamps = (index if index.tz is None else index.tz_convert("UTC").tz_localize(None)).to_numpy().astype("datetime64[ns]")
-    order = np.lexsort([stamps, codes])
-    stamps = stamps[order]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes))]).astype(np.int64)
-    if freq is None:
-        if stamps.dtype.kind == "i":
-            freq = 1
-        else:
-            longest = int(np.argmax(np.diff(offsets)))
-            freq = pd.infer_freq(pd.DatetimeIndex(stamps[offsets[longest] : offsets[longest + 1]]))
-            if freq is None:
-                raise FrequencyError("cannot tell freq")
-    freq = normalise_freq(freq)
-    return Panel(
-        series_ids=tuple(map(str, ids)),
-        offsets=offsets,
-        timestamps=stamps,
-        target=frame[target_col].to_numpy(dtype=np.float64)[order],
-        freq=freq,
-        season=season or default_season(freq),
-        tz=tz,
-        covariates=frame[list(covariates)].to_numpy(dtype=np.float64)[order] if covariates else None,
+    """Check a frame and turn it into a `Panel`; rows may come in any order, and the frame is left as it is.
+
+    Args:
+        frame: long: a row for each series and timestamp, with columns `id_col` (any hashable; without it all rows are
+            one series), `time_col` (datetimes, with or without zone, ISO 8601 texts, or integer steps), `target_col`
+            (numbers; NaN = not observed). Wide: an index of datetimes, each column a series. Or one Series so indexed.
+        freq: pandas alias, or steps per row for integer steps; told from the data when None.
+        season: steps; that of the freq when None (h 24, D 7, W 52, MS 12, QS 4 …), 1 for integer steps.
+        covariates: columns of a long frame whose future will be known too, see `future_from_frame`.
+        missing_steps: "insert" adds the rows that are missing inside a series, with NaN.
+
+    Raises:
+        SchemaError: a column is missing, a type or a value is wrong, or the frame is empty.
+        DuplicateError, FrequencyError, GapError: a series has a timestamp twice, off the clock, or not at all.
+        CovariateError: a covariate is missing, or not a number.
+        OptionError: season or missing_steps has an impossible value.
+
+    >>> hours = pd.date_range("2026-01-01", periods=4, freq="h")
+    >>> panel_from_frame(pd.DataFrame({"unique_id": "a", "ds": hours, "y": [1.0, 2.0, 3.0, 4.0]})).freq
+    'h'
+    """
+    long = _long_frame(frame, id_col, time_col, target_col, covariates)
+    times, target = column_of(long, time_col, "time_col"), column_of(long, target_col, "target_col")
+    features = [column_of(long, name, "covariates") for name in covariates]
+    if not len(long):
+        raise SchemaError("the frame has no rows; send at least one observation", field=target_col)
+    lone = id_col not in long.columns
+    codes, ids = _one_series(long, id_col) if lone else read_ids(column_of(long, id_col, "id_col"))
+    timestamps, tz = read_times(times, codes, ids)
+    numbers = read_numbers(target, codes, ids)
+    rows = Rows(
+        series_ids=ids,
+        codes=codes,
+        timestamps=timestamps.copy() if np.shares_memory(timestamps, times.to_numpy()) else timestamps,  # a panel's arrays
+        target=numbers.copy() if np.shares_memory(numbers, target.to_numpy()) else numbers,  # become read-only
+        covariates=np.column_stack([read_numbers(one, codes, ids, covariate=True) for one in features]) if features else None,
         covariate_names=tuple(covariates),
+        tz=tz,
+        time_field=time_col,
+    )
+    try:
+        return panel_from_rows(rows, freq=freq, season=season, missing_steps=missing_steps)
+    except DuplicateError as error:
+        if not lone:
+            raise
+        hint = "if the rows are of several series, name the column that tells them apart by id_col="
+        raise DuplicateError(f"{error}; {hint}", series_id=error.series_id, field=error.field) from None
+
+
+def _long_frame(
+    frame: "pd.DataFrame | pd.Series[float]", id_col: str, time_col: str, target_col: str, covariates: Sequence[str]
+) -> pd.DataFrame:
+    """The frame with a row for each series and timestamp, whichever of the three shapes it has."""
+    if isinstance(frame, pd.Series):
+        if not _is_calendar(frame.index) and frame.index.dtype.kind not in "iu":
+            message = f"the index of the Series is of type {frame.index.dtype}; use a DatetimeIndex, or a frame with {time_col!r}"
+            raise SchemaError(message, field=time_col)
+        name = LONE_SERIES if frame.name is None else str(frame.name)
+        return pd.DataFrame({id_col: name, time_col: frame.index, target_col: frame.array})
+    if not isinstance(frame, pd.DataFrame):
+        raise SchemaError(f"panel_from_frame needs a pandas DataFrame or Series, got {type(frame).__name__}", field="frame")
+    in_index = [name for name in (id_col, time_col) if name in frame.index.names and name not in frame.columns]
+    if _is_calendar(frame.index) and time_col not in frame.columns:
+        if id_col in frame.columns or covariates:
+            return frame.rename_axis(time_col).reset_index()
+        return _melted(frame, id_col, time_col, target_col)
+    return frame.reset_index(in_index) if in_index else frame
+
+
+def _is_calendar(index: "pd.Index[Any]") -> bool:
+    return isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex))
+
+
+def _melted(wide: pd.DataFrame, id_col: str, time_col: str, target_col: str) -> pd.DataFrame:
+    """The columns of a wide frame below one another."""
+    if not wide.shape[1]:
+        raise SchemaError("the frame has an index of datetimes but no columns; each column is a series", field=target_col)
+    names = ids_as_text(["/".join(map(str, name)) if isinstance(name, tuple) else name for name in wide.columns], "columns")
+    nobody = np.zeros(len(wide), dtype=np.int64)
+    values = [read_numbers(wide.iloc[:, i].rename(name), nobody, (name,)) for i, name in enumerate(names)]
+    return pd.DataFrame(
+        {
+            id_col: pd.Categorical.from_codes(np.repeat(np.arange(len(names)), len(wide)), categories=pd.Index(names)),
+            time_col: wide.index.append([wide.index] * (len(names) - 1)),
+            target_col: np.concatenate(values),
+        }
+    )
+
+
+def _one_series(long: pd.DataFrame, id_col: str) -> tuple[IntArray, tuple[str, ...]]:
+    """All rows are of one series, unless the ids are only called otherwise.
+
+    Raises:
+        SchemaError: the id column was asked for by name, or another column has nearly that name.
+    """
+    if id_col != ID_COL or nearest(id_col, long.columns, cutoff=0.75):
+        column_of(long, id_col, "id_col")  # refuses, and names the nearest
+    return np.zeros(len(long), dtype=np.int64), (LONE_SERIES,)
+
+
+# Lists, as a service gets them
+
+
+def panel_from_lists(
+    *,
+    ids: Sequence[Hashable],
+    targets: Sequence[Sequence[float | None]],
+    starts: Sequence[str | int] | None = None,
+    timestamps: Sequence[Sequence[str | int]] | None = None,
+    freq: str | int | None = None,
+    season: int | None = None,
+    tz: str | None = None,
+) -> Panel:
+    """A `Panel` from plain lists, without a frame in between: one series of 500 points takes a fraction of a millisecond.
+
+    Args:
+        ids: (S,) any hashable.
+        targets: for each series its numbers; None and NaN = not observed.
+        starts: for each series its first timestamp; the others follow by `freq`. ISO 8601, or an integer step.
+        timestamps: or for each series all its timestamps, in any order.
+        freq: as in `panel_from_frame`; needed with `starts`.
+        season: steps; that of the freq when None.
+        tz: zone of the wall clock. Timestamps without offset are meant on it; those with offsets are moved to it, or to
+            UTC when it is None.
+
+    Raises:
+        SchemaError: lists of different lengths, no values, text or infinity among the numbers, impossible timestamps.
+        DuplicateError, FrequencyError, GapError: as in `panel_from_frame`.
+        OptionError: season is not a positive int.
+    """
+    names = ids_as_text(ids, "ids")
+    _check_lengths(names, targets=targets, starts=starts, timestamps=timestamps)
+    values = [_read_list(one, name) for one, name in zip(targets, names, strict=True)]
+    lengths = np.array([len(one) for one in values], dtype=np.int64)
+    target = np.concatenate(values)
+    if tz is not None:
+        zone_name(tz, "tz")  # refuses what is no zone
+    if timestamps is not None:
+        codes = np.repeat(np.arange(len(names)), lengths)
+        flat = [moment for one in timestamps for moment in one]
+        moments, zone = _read_moments(flat, codes, names, "timestamps", tz)
+        rows = Rows(series_ids=names, codes=codes, timestamps=moments, target=target, tz=zone, time_field="timestamps")
+        return panel_from_rows(rows, freq=freq, season=season)
+    assert starts is not None  # _check_lengths saw to it
+    if freq is None:
+        raise FrequencyError("starts need a freq, such as 'h' or 'D', or send timestamps instead", field="freq")
+    check_season(season)
+    clock = clock_of(freq)
+    firsts, zone = _read_moments(starts, np.arange(len(names)), names, "starts", tz)
+    check_kind(clock, firsts, "starts")
+    _, on_grid = grid_positions(clock, firsts, np.arange(len(names) + 1), zone)
+    for i in np.flatnonzero(~on_grid)[:1]:
+        raise FrequencyError(
+            f"series {names[i]!r} starts at {show_times(firsts[i : i + 1], zone)}, which is not on the clock of freq "
+            f"{clock.freq!r}; pass the freq of the data, such as another weekday or month end",
+            series_id=names[i],
+            field="starts",
+        )
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    steps = np.arange(len(target)) - np.repeat(offsets[:-1], lengths)
+    origins = firsts if len(names) == 1 else firsts[np.repeat(np.arange(len(names)), lengths)]
+    return Panel(
+        series_ids=names,
+        offsets=offsets,
+        timestamps=advance(clock, origins, steps, zone),
+        target=target,
+        freq=clock.freq,
+        season=default_season(clock.freq) if season is None else int(season),
+        tz=zone,
+    )
+
+
+def _check_lengths(
+    names: tuple[str, ...],
+    *,
+    targets: Sequence[Sequence[float | None]],
+    starts: Sequence[str | int] | None,
+    timestamps: Sequence[Sequence[str | int]] | None,
+) -> None:
+    """Refuse lists that do not belong together."""
+    if (starts is None) == (timestamps is None):
+        raise SchemaError("pass either starts (with freq) or timestamps", field="timestamps")
+    if not names:
+        raise SchemaError("there is no series; send at least one", field="ids")
+    for field, lists in (("targets", targets), ("starts", starts), ("timestamps", timestamps)):
+        if lists is not None and len(lists) != len(names):
+            raise SchemaError(f"there are {len(names)} ids and {len(lists)} {field}; send one for each series", field=field)
+    for i, name in enumerate(names):
+        if not len(targets[i]):
+            raise SchemaError(f"series {name!r} has no values; send at least one", series_id=name, field="targets")
+        if timestamps is not None and len(timestamps[i]) != len(targets[i]):
+            raise SchemaError(
+                f"series {name!r} has {len(timestamps[i])} timestamps and {len(targets[i])} values; send one for each",
+                series_id=name,
+                field="timestamps",
+            )
+
+
+def _read_list(values: Sequence[float | None], series_id: str) -> FloatArray:
+    """Numbers of one series, (T,), NaN where None."""
+    for kind in set(map(type, values)):
+        if kind is bool or not issubclass(kind, (float, int, np.floating, np.integer, type(None))):
+            place, value = next((i, one) for i, one in enumerate(values) if type(one) is kind)
+            raise SchemaError(
+                f"series {series_id!r} has {str(value)[:40]!r} ({kind.__name__}) among its numbers, place {place}; "
+                "send numbers, and null for what was not observed",
+                series_id=series_id,
+                field="targets",
+            )
+    try:
+        numbers = np.array(values, dtype=np.float64)
+        endless = np.flatnonzero(np.isinf(numbers))
+    except OverflowError:  # an int beyond what a float holds
+        numbers, endless = np.zeros(0), np.array([next(i for i, one in enumerate(values) if one and abs(one) > 1e308)])
+    if len(endless):
+        raise SchemaError(
+            f"series {series_id!r} has an infinite value, place {endless[0]}; send null for what is not known",
+            series_id=series_id,
+            field="targets",
+        )
+    return numbers
+
+
+def _read_moments(
+    moments: Sequence[str | int], codes: IntArray, ids: tuple[str, ...], field: str, tz: str | None
+) -> tuple[TimeArray, str | None]:
+    """(instants or steps (N,), zone) of texts or integers; `codes` (N,) say whose they are."""
+
+    def refuse(bad: Sequence[int], problem: str) -> SchemaError:
+        series_id = ids[codes[bad[0]]]
+        return SchemaError(f"series {series_id!r}: {problem}", series_id=series_id, field=field)
+
+    kinds = {type(one) for one in moments}
+    if kinds <= {int, np.int64}:
+        big = [i for i, one in enumerate(moments) if abs(int(one)) > 2**61]
+        if big:
+            raise refuse(big, f"step {moments[big[0]]} is beyond 2**61; number the steps from 0")
+        return np.array(moments, dtype=np.int64), None
+    odd = [i for i, one in enumerate(moments) if not isinstance(one, str)]
+    if odd:
+        shown = f"{str(moments[odd[0]])[:40]!r} ({type(moments[odd[0]]).__name__})"
+        raise refuse(odd, f"{shown} is no timestamp; send ISO 8601 texts, or integers for all")
+    instants, zone = parse_texts(list(map(str, moments)), field, refuse)
+    if zone is None and tz is not None:
+        return instants_from_wall(instants, tz), tz
+    return instants, tz or zone
+
+
+# The future of covariates
+
+
+def future_from_frame(
+    frame: pd.DataFrame, panel: Panel, horizon: int, *, id_col: str = ID_COL, time_col: str = "ds"
+) -> FloatArray:
+    """The covariates of `panel` over the `horizon` steps after each series, (S, H, C), in the panel's order.
+
+    Args:
+        frame: a row for each series and future timestamp with the columns `panel.covariate_names`; rows of other
+            times or series are passed over. `id_col` may be missing where the panel has one series.
+
+    Raises:
+        CovariateError: a column, a row or a value is missing, a row comes twice, or the clock is of another kind.
+        HorizonError: the horizon is not a positive int.
+    """
+    series, names = len(panel), panel.covariate_names
+    future = future_timestamps(panel, horizon)  # (S, H)
+    features = [column_of(frame, name, "covariates") for name in names]
+    if not names:
+        return np.zeros((series, horizon, 0))
+    codes, ids = _ids_of_future(frame, panel, id_col)
+    times, tz = read_times(column_of(frame, time_col, "time_col"), codes, ids)
+    _check_same_clock(times, tz, panel, time_col)
+    rows, slots = _rows_in_slots(_places(ids, panel)[codes], times, future)
+    counts = np.bincount(slots, minlength=future.size)
+    for wrong, problem in ((counts == 0, "have no row"), (counts > 1, "have more than one row")):
+        _refuse_slots(wrong, problem, future, panel)
+    values = np.empty((future.size, len(names)))
+    for channel, feature in enumerate(features):
+        values[slots, channel] = read_numbers(feature, codes, ids, covariate=True)[rows]
+        _refuse_slots(np.isnan(values[:, channel]), f"have no value in {names[channel]!r}", future, panel)
+    return values.reshape(series, horizon, len(names))
+
+
+def _ids_of_future(frame: pd.DataFrame, panel: Panel, id_col: str) -> tuple[IntArray, tuple[str, ...]]:
+    if not len(frame):
+        message = f"the frame of future covariates has no rows; send {list(panel.covariate_names)} of each future timestamp"
+        raise CovariateError(message, field="covariates")
+    if id_col not in frame.columns and len(panel) == 1:
+        return np.zeros(len(frame), dtype=np.int64), panel.series_ids
+    return read_ids(column_of(frame, id_col, "id_col"))
+
+
+def _check_same_clock(times: TimeArray, tz: str | None, panel: Panel, time_col: str) -> None:
+    if (times.dtype.kind == "M") == panel.is_integer_clock:
+        have, want = ("timestamps", "integer steps") if panel.is_integer_clock else ("integer steps", "timestamps")
+        raise CovariateError(f"{time_col!r} of the future holds {have}, the panel {want}; use the panel's", field=time_col)
+    if (tz is None) != (panel.tz is None):
+        have, want = tz or "no time zone", panel.tz or "none"
+        raise CovariateError(f"{time_col!r} of the future has {have}, the panel {want}; localize or convert it", field=time_col)
+
+
+def _places(ids: tuple[str, ...], panel: Panel) -> IntArray:
+    """Place of each id in the panel, -1 where it is not there."""
+    place = {series_id: i for i, series_id in enumerate(panel.series_ids)}
+    return np.array([place.get(series_id, -1) for series_id in ids], dtype=np.int64)
+
+
+def _rows_in_slots(series: IntArray, times: TimeArray, future: TimeArray) -> tuple[IntArray, IntArray]:
+    """(rows of the frame that belong to the future, the flat place in (S, H) of each).
+
+    Args:
+        series: (N,) place of each row's series, -1 = not in the panel.
+        times: (N,)
+        future: (S, H) ascending along H.
+    """
+    moments, where = np.unique(future, return_inverse=True)
+    wanted = (np.arange(len(future))[:, None] * len(moments) + where.reshape(future.shape)).ravel()  # ascending
+    at = np.minimum(np.searchsorted(moments, times), len(moments) - 1)
+    keys = np.where((series >= 0) & (moments[at] == times), series * len(moments) + at, -1)
+    slots = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+    rows = np.flatnonzero(wanted[slots] == keys)
+    return rows, slots[rows]
+
+
+def _refuse_slots(
+    wrong: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", problem: str, future: TimeArray, panel: Panel
+) -> None:
+    if not wrong.any():
+        return
+    slots = wrong.reshape(future.shape)
+    i = int(np.argmax(slots.any(axis=1)))
+    others = int(slots.any(axis=1).sum()) - 1
+    more = f", and so do those of {others} other series" if others else ""
+    raise CovariateError(
+        f"series {panel.series_ids[i]!r}: future timestamps {problem}: {show_times(future[i][slots[i]], panel.tz)}{more}; "
+        f"send exactly one row for each of the {future.shape[1]} steps",
+        series_id=panel.series_ids[i],
+        field="covariates",
     )

@@ -1,0 +1,145 @@
+"""Repairs: what pandas makes of the same rows, values worked out by hand, and a log of every change."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsforecast import panel_from_frame
+from tsforecast.errors import FrequencyError, GapError, OptionError, SchemaError
+from tsforecast.preprocessing.calendar import normalise_freq
+from tsforecast.preprocessing.repair import drop_duplicates, resample
+
+
+def irregular(seed=0, rows=400, days=500, tz=None):
+    """Two series at random seconds, some of them not observed, in no order."""
+    rng = np.random.default_rng(seed)
+    start = pd.Timestamp("2023-01-02", tz=tz)
+    times = start + pd.to_timedelta(rng.choice(days * 86_400, rows, replace=False), unit="s")
+    target = np.where(rng.random(rows) < 0.1, np.nan, rng.normal(size=rows))
+    return pd.DataFrame({"unique_id": rng.choice(["b", "a"], rows), "ds": times, "y": target})
+
+
+@pytest.mark.parametrize("how", ["sum", "mean", "median", "min", "max", "first", "last"])
+@pytest.mark.parametrize("freq", ["6h", "D", "B", "W-SUN", "W-WED", "MS", "ME", "QS-JAN", "QE-DEC", "QE-NOV", "YS-JAN", "YE-JUN"])
+def test_resampling_equals_that_of_pandas_series_by_series(freq, how):
+    frame = irregular()
+    repaired = resample(frame, freq, how).frame
+    for series_id in ("a", "b"):
+        own = frame[frame["unique_id"] == series_id].set_index("ds")["y"].sort_index()
+        resampler = own.resample(freq)
+        expected = resampler.sum(min_count=1) if how == "sum" else getattr(resampler, how)()
+        got = repaired[repaired["unique_id"] == series_id]
+        assert got["ds"].tolist() == expected.index.tolist()
+        np.testing.assert_allclose(got["y"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("freq", ["7h", "2D", "2W-SUN", "2MS", "2QE-DEC", "SMS", "SME", "BMS", "BME"])
+def test_what_was_resampled_is_a_panel_of_that_freq_and_no_observation_is_lost(freq):
+    frame = irregular()
+    panel = panel_from_frame(resample(frame, freq, "sum").frame, freq=freq)
+    assert panel.freq == normalise_freq(freq)
+    assert np.nansum(panel.target) == pytest.approx(frame["y"].sum())
+
+
+@pytest.mark.parametrize("freq", ["h", "D", "W-SUN", "ME"])
+def test_days_of_a_zone_are_those_of_its_wall_clock(freq):
+    frame = irregular(tz="Europe/Berlin")
+    repaired = resample(frame, freq, "sum").frame
+    own = frame[frame["unique_id"] == "a"].set_index("ds")["y"].sort_index().resample(freq).sum(min_count=1)
+    got = repaired[repaired["unique_id"] == "a"]
+    assert got["ds"].tolist() == own.index.tolist()
+    np.testing.assert_allclose(got["y"], own)
+    assert panel_from_frame(repaired, freq=freq).tz == "Europe/Berlin"
+
+
+def test_every_row_lies_in_the_step_that_bears_its_label():
+    frame = pd.DataFrame(
+        {"ds": pd.to_datetime(["2024-01-07 23:59", "2024-01-08 00:00", "2024-01-31 10:00"]), "y": [1.0, 2.0, 4.0]}
+    )
+    weeks = resample(frame, "W-SUN", "sum").frame  # Sunday belongs to the week that it ends
+    assert weeks["ds"].dt.strftime("%m-%d").tolist() == ["01-07", "01-14", "01-21", "01-28", "02-04"]
+    np.testing.assert_array_equal(weeks["y"], [1, 2, np.nan, np.nan, 4])
+    assert resample(frame, "ME", "sum").frame["y"].tolist() == [7.0]
+
+
+def test_integer_steps_are_grouped_at_multiples():
+    frame = pd.DataFrame({"unique_id": "a", "ds": [-1, 0, 3, 4, 13], "y": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    repaired = resample(frame, 4, "sum").frame
+    assert repaired["ds"].tolist() == [-4, 0, 4, 8, 12]
+    np.testing.assert_array_equal(repaired["y"], [1, 5, 4, np.nan, 5])
+
+
+def test_the_log_names_each_step_that_changed_and_leaves_out_the_others():
+    times = pd.to_datetime(["2024-01-01 00:00", "2024-01-01 01:00", "2024-01-01 01:30", "2024-01-01 03:15"])
+    log = resample(pd.DataFrame({"unique_id": "a", "ds": times, "y": [1.0, 2.0, 4.0, 8.0]}), "h").log
+    assert log.columns.tolist() == ["unique_id", "ds", "old", "new", "step"]
+    assert log["ds"].dt.hour.tolist() == [1, 2, 3]
+    assert log["step"].tolist() == ["resample", "insert", "resample"]
+    np.testing.assert_array_equal(log["old"], [2, np.nan, np.nan])
+    np.testing.assert_array_equal(log["new"], [3, np.nan, 8])
+
+
+def test_a_regular_frame_is_left_as_it_is_with_nothing_logged():
+    frame = pd.DataFrame(
+        {"unique_id": "a", "ds": pd.date_range("2024", periods=9, freq="h").as_unit("ns"), "y": [*range(8), np.nan]}
+    )
+    repaired = resample(frame, "h", "sum")
+    pd.testing.assert_frame_equal(repaired.frame, frame, check_dtype=False)
+    assert repaired.log.empty
+
+
+def test_a_series_keeps_its_place_whatever_the_order_of_the_rows():
+    frame = irregular()
+    one, other = resample(frame, "D").frame, resample(frame.sample(frac=1, random_state=5), "D").frame
+    for series_id in ("a", "b"):
+        left, right = (f[f["unique_id"] == series_id].reset_index(drop=True) for f in (one, other))
+        pd.testing.assert_frame_equal(left, right)
+    assert one["unique_id"].iloc[0] == frame["unique_id"].iloc[0]
+
+
+@pytest.mark.parametrize(("keep", "value"), [("last", 3.0), ("first", 1.0), ("mean", 2.0)])
+def test_of_rows_with_one_timestamp_one_stays_and_the_others_are_logged(keep, value):
+    days = pd.to_datetime(["2024-01-02", "2024-01-01", "2024-01-02", "2024-01-02"])
+    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": [1.0, 9.0, np.nan, 3.0], "note": list("pqrs")})
+    repaired = drop_duplicates(frame, keep)
+    assert repaired.frame.set_index("ds")["y"].to_dict() == {days[0]: value, days[1]: 9.0}
+    assert set(repaired.frame["note"]) == ({"q", "s"} if keep == "last" else {"p", "q"})
+    assert repaired.log["step"].tolist() == ["drop_duplicates"] * 2
+    assert repaired.log["new"].tolist() == [value] * 2
+    assert repaired.log["old"].tolist()[0 if keep == "last" else 1] == (1.0 if keep == "last" else 3.0)
+
+
+def test_a_frame_without_duplicates_keeps_its_rows_order_and_types():
+    frame = pd.DataFrame({"unique_id": ["b", "a"], "ds": [3, 1], "y": [1, 2]})
+    for keep in ("last", "first", "mean"):
+        repaired = drop_duplicates(frame, keep)
+        pd.testing.assert_frame_equal(repaired.frame, frame)
+        assert repaired.log.empty
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "repair"),
+    [
+        (
+            OptionError,
+            "how must be one of sum, mean, median, min, max, first, last, got 'mode'",
+            lambda f: resample(f, "h", "mode"),
+        ),
+        (OptionError, "keep must be one of last, first, mean, got 'none'", lambda f: drop_duplicates(f, "none")),
+        (FrequencyError, "unknown freq 'hourly'", lambda f: resample(f, "hourly")),
+        (FrequencyError, "freq 3 does not fit: 'ds' holds timestamps, pass an alias such as 'h'", lambda f: resample(f, 3)),
+        (FrequencyError, "'ds' holds integer steps, pass an int", lambda f: resample(f.assign(ds=range(len(f))), "h")),
+        (SchemaError, "the frame has no rows", lambda f: resample(f[:0], "h")),
+        (SchemaError, "expected a pandas DataFrame, got list", lambda f: drop_duplicates([])),
+        (SchemaError, "no column 'shop'", lambda f: resample(f, "h", id_col="shop")),
+        (SchemaError, "has the text 'x' in 'y', row 0", lambda f: resample(f.assign(y="x"), "h")),
+        (
+            GapError,
+            r"series '.' would have \d+ steps of freq 's', most of them empty; pass a coarser freq",
+            lambda f: resample(f, "s"),
+        ),
+    ],
+)
+def test_what_cannot_be_repaired_is_refused_by_name(kind, message, repair):
+    with pytest.raises(kind, match=message):
+        repair(irregular())
