@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.recipe import PanelOptions, Resample, Source
-from tsforecast.errors import CovariateError
+from pipelines.recipe import PanelOptions, Source
 from tsforecast.panel import Panel
 
 if TYPE_CHECKING:

@@ -44,7 +44,14 @@ STATUS: dict[type[ForecastError], int] = {  # the most specific class wins
     TrackingError: 503,
     ForecastError: 500,
 }
-REQUEST_FIELDS = {"y": "target", "ds": "timestamps", "unique_id": "id", "level": "quantile_levels"}  # the library's word: ours
+REQUEST_FIELDS = {
+    "targets": "target",
+    "starts": "start",
+    "ids": "id",
+    "y": "target",
+    "ds": "timestamps",
+    "unique_id": "id",
+}  # the library's word: ours
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,10 +15,9 @@ from service.errors import FieldError, invalid
 from service.settings import Settings
 from tsforecast.errors import OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, check_quantile_levels
-from tsforecast.panel import FloatArray
 
 TOP = ("series", "horizon", "quantile_levels", "level", "model")
-SERIES = ("id", "start", "freq", "timestamps", "target")
+SERIES = ("id", "start", "freq", "timestamps", "tz", "target")
 ALIKE = {  # what callers of other interfaces write -> what it is called here
     "h": "horizon", "prediction_length": "horizon", "quantiles": "quantile_levels", "levels": "level", "data": "series",
     "unique_id": "id", "item_id": "id", "series_id": "id", "ds": "timestamps", "timestamp": "timestamps", "dates": "timestamps",
@@ -28,6 +27,7 @@ NUMBERS = {int, float, type(None)}
 LARGEST = 1e100  # beyond it, sums of squares overflow
 MAX_ID = 256  # characters
 MAX_FREQ = 32  # characters
+MAX_TZ = 64  # characters
 MAX_INTEGER_FREQ = 2**31
 MAX_STEP = 2**53  # integer clocks: what a float64 still tells apart, far from the end of int64
 MAX_TOLD = 200  # errors after which reading stops
@@ -39,10 +39,11 @@ class SeriesRequest:
 
     given_id: str | int  # as given, to be echoed
     series_id: str  # what the library calls it
-    target: FloatArray  # (T,) NaN = null
+    target: list[float | None]  # (T,) numbers that a float holds, at least one
     freq: str | int | None
     start: str | int | None  # either start …
     timestamps: list[str] | list[int] | None  # … or timestamps (T,)
+    tz: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +199,7 @@ class _Reader:
             freq=value.get("freq"),
             start=value.get("start"),
             timestamps=value.get("timestamps"),
+            tz=value.get("tz"),
         )
 
     def _id(self, where: str, value: object) -> str | int | None:
@@ -207,7 +209,7 @@ class _Reader:
         self.refuse(f"{where}.id", f"must be a string of 1 to {MAX_ID} characters, or a whole number, got {got}")
         return None
 
-    def _target(self, where: str, value: object, given: str | int | None) -> FloatArray | None:
+    def _target(self, where: str, value: object, given: str | int | None) -> list[float | None] | None:
         where = f"{where}.target"
         if not isinstance(value, list) or not value:
             self.refuse(where, f"must be a list of at least one number, got {_kind(value)}", given)
@@ -221,7 +223,7 @@ class _Reader:
             odd = next(i for i, one in enumerate(value) if type(one) not in NUMBERS)
             self.refuse(f"{where}[{odd}]", f"must be a number or null (not observed), got {_kind(value[odd])}", given)
             return None
-        target: FloatArray = np.array(value, dtype=np.float64)  # None becomes NaN
+        target = np.array(value, dtype=np.float64)  # None becomes NaN
         seen = ~np.isnan(target)
         if not seen.any():
             self.refuse(where, "holds nothing but null; at least one value has to be observed", given)
@@ -230,10 +232,12 @@ class _Reader:
             odd = int(np.argmax(np.where(seen, np.abs(target), 0.0)))
             self.refuse(f"{where}[{odd}]", f"must lie within ±{LARGEST:g}, got {target[odd]:g}; rescale the series", given)
             return None
-        return target
+        return value
 
     def _clock(self, where: str, value: dict[str, Any], given: str | int | None, length: int) -> None:
-        start, freq, timestamps = value.get("start"), value.get("freq"), value.get("timestamps")
+        start, freq, timestamps, tz = value.get("start"), value.get("freq"), value.get("timestamps"), value.get("tz")
+        if tz is not None and (not isinstance(tz, str) or not 0 < len(tz) <= MAX_TZ):
+            self.refuse(f"{where}.tz", f"must be the name of a zone such as 'Europe/Berlin', got {_kind(tz)}", given)
         if freq is not None and type(freq) not in (str, int):
             self.refuse(f"{where}.freq", f"must be a step such as 'h', 'D' or 'MS', or a whole number, got {_kind(freq)}", given)
         elif isinstance(freq, str) and not 0 < len(freq) <= MAX_FREQ:

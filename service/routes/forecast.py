@@ -48,7 +48,7 @@ def _answer(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     facts["model"], facts["version"] = model.name, model.version
     horizon = facts["horizon"] = _horizon(asked, model)
     check_answer_size(asked, horizon, services.settings)
-    groups = panels_of(asked.series, model.facts, horizon)
+    groups = panels_of(asked.series, model.facts)
     began = time.perf_counter()
     forecasts = [(group, _predict(asked, model, group, horizon)) for group in groups]
     facts["model_ms"] = round((time.perf_counter() - began) * 1000, 2)

@@ -67,7 +67,8 @@ def main() -> None:
     options = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in arguments.option)}
     panel, actual = load(validation=arguments.validation)
     for name in arguments.models:
-        print(json.dumps(run(name, panel, actual, seed=arguments.seed, options=options if name != "seasonal_naive" else {})), flush=True)
+        chosen = {} if name == "seasonal_naive" else options
+        print(json.dumps(run(name, panel, actual, seed=arguments.seed, options=chosen)), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from tsforecast.models.registry import build_model
-from tsforecast.models.window_forecaster import WindowData, window_loss
+from tsforecast.models.window_forecaster import WindowData
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.train import make_optimizer
+from tsforecast.nn.window_network import window_loss
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.windows import plan_windows
 
@@ -92,9 +93,8 @@ def main() -> None:
     device = torch.device(arguments.device)
     panel = make_panel()
     base = TrainConfig(max_epochs=1, batch_size=BATCH, learning_rate=1e-3, accelerator=arguments.device, average_decay=0.0)
-    print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.device}; windows/s, median of {arguments.rounds}"
-    )
+    where = f"{torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.device}"
+    print(f"{where}; windows/s, median of {arguments.rounds}")
     for name in ("lstm", "gru"):
         for patch in (1, None):
             steps = arguments.steps if patch == 1 else 10 * arguments.steps

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -47,7 +47,7 @@ def quarters(periods: int = 40) -> pd.DataFrame:
 
 def register() -> None:
     """Put the forecasters below into the registry."""
-    fakes = {"trend": "Trend", "broken": "Broken", "mortal": "Mortal"}
+    fakes = {"trend": "Trend", "broken": "Broken", "mortal": "Mortal", "echo": "Echo"}
     MODELS["forecast"] |= {name: f"{__name__}:{kind}" for name, kind in fakes.items()}
 
 
@@ -144,3 +144,37 @@ class Mortal(Trend):
             checkpoint.write_text("1")
             os.kill(os.getpid(), signal.SIGKILL)
         return super().fit(panel, train=train, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Echo(Trend):
+    """The first covariate of the future, as it is."""
+
+    name: ClassVar[str] = "echo"
+    about: ClassVar[About] = replace(ABOUT, covariates="known-future")
+
+    @classmethod
+    def predictor_class(cls) -> type[Predictor]:
+        return EchoPredictor
+
+    def fit(self, panel: Panel, *, horizon: int, seed: int = 0, **options: Any) -> Predictor:
+        return EchoPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
+
+
+class EchoPredictor(TrendPredictor):
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        horizon: int | None = None,
+        quantile_levels: Sequence[float] = DEFAULT_QUANTILE_LEVELS,
+        future: FloatArray | None = None,
+    ) -> Forecast:
+        steps = self.check_request(panel, horizon, future)
+        assert future is not None
+        return Forecast(
+            series_ids=panel.series_ids,
+            timestamps=future_timestamps(panel, steps),
+            quantile_levels=tuple(quantile_levels),
+            quantiles=np.repeat(future[:, :, :1], len(quantile_levels), axis=2),
+        )

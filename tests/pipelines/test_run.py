@@ -18,7 +18,7 @@ from pipelines.recipe import RecipeFile
 from pipelines.summary import exit_code, summary_of, to_text
 from pipelines.workspace import Busy, NotYet, Workspace
 from tests.pipelines.fakes import BROKEN, RECIPE, TREND, WRONG, quarters
-from tsforecast.errors import ModelError, RecipeError, SchemaError, TrackingError
+from tsforecast.errors import CovariateError, ModelError, RecipeError, SchemaError, TrackingError
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., RecipeFile]
@@ -209,6 +209,23 @@ def test_integer_steps_are_cut_by_integers(write: Write, run: Run) -> None:
     assert forecast_of(work)["ds"].tolist()[:4] == [31, 32, 33, 34]
     with pytest.raises(RecipeError, match="column 'ds' counts integer steps, so as_of must be an integer too, got '2017-01-01"):
         run(write("[panel]\nseason = 4\n", TREND), as_of="2017-01-01")
+
+
+def test_covariates_of_rows_after_as_of_are_used_and_their_target_is_not(write: Write, run: Run) -> None:
+    data = quarters(12)
+    data["plan"] = data["y"] * 2
+    data.loc[data["ds"] > "2011-10-01", "y"] = np.nan  # not known yet
+    head = RECIPE.replace('path = "quarters.csv"', 'path = "quarters.csv"\ncovariates = ["plan"]')
+    echo = '[[models]]\nname = "echo"\n'
+    work = run(write(echo, head=head.replace("folds = 2", 'folds = 1\nmetric = "mae"'), data=data), as_of="2011-10-01")
+    assert work.panel.covariate_names == ("plan",)
+    assert list(pd.read_parquet(work.path("future.parquet")).columns) == ["unique_id", "ds", "plan"]
+    model = work.recipe.models[0]
+    beside = pd.read_parquet(work.backtest(model, "parquet"))
+    assert (beside["0.5"] == 2 * beside["y"]).all()
+    assert work.future is not None and work.future[0, :, 0].tolist() == [16.0, 18.0, 20.0, 22.0]
+    with pytest.raises(CovariateError, match="have no row"):
+        run(write(echo, head=head.replace("folds = 2", 'folds = 1\nmetric = "mae"')), as_of="2012-07-01").future
 
 
 def test_two_processes_do_not_share_a_run_folder(write: Write, run: Run, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_of_rows_with_one_timestamp_one_stays_and_the_others_are_logged(keep, va
 
 
 def test_a_frame_without_duplicates_keeps_its_rows_order_and_types():
-    frame = pd.DataFrame({"unique_id": ["b", "a"], "ds": [3, 1], "y": [1, 2]})
+    frame = pd.DataFrame({"unique_id": ["b", "a", "b"], "ds": [3, 1, 2], "y": [1, 2, 3]})
     for keep in ("last", "first", "mean"):
         repaired = drop_duplicates(frame, keep)
         pd.testing.assert_frame_equal(repaired.frame, frame)

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,8 +237,17 @@ def test_a_series_without_rows_for_its_future_is_named(fake_model):
 
 def test_a_model_that_reads_no_covariates_is_not_asked_for_any(tmp_path):
     panel = panel_of({"a": 20}, covariates=np.ones((20, 1)), covariate_names=("price",))
-    model = load_with_mlflow(stored_model(fitted(panel), tmp_path, panel))
-    assert len(model.predict(long_frame(panel_of({"z": 20})), params={"horizon": 2})) == 2
+    folder = stored_model(fitted(panel), tmp_path, panel)
+    assert json.loads((folder / "input_example.json").read_text())["inputs"]["columns"] == ["unique_id", "ds", "y"]
+    answer = load_with_mlflow(folder).predict(long_frame(panel_of({"z": 20})), params={"horizon": 2})
+    assert len(answer) == 2
+
+
+def test_step_and_season_are_those_of_the_fit_not_guessed_from_what_is_sent():
+    panel = replace(panel_of({"a": 28}), season=5)
+    served = ServedFlow(fitted(panel))
+    read, _ = served._panel(long_frame(panel).tail(1), 1)  # one row tells no step
+    assert (read.freq, read.season, read.target.tolist()) == ("D", 5, [0.0])
 
 
 def test_a_flow_with_transforms_is_stored_whole(tmp_path):
@@ -307,7 +317,7 @@ def test_mlflow_models_serve_answers_for_a_registered_version(tracking_folder, t
 
 
 @pytest.mark.slow
-def test_the_ui_server_answers_and_is_a_store_itself(tracking_folder, tmp_path):
+def test_the_ui_server_answers_and_is_a_store_itself(tracking_folder, tmp_path, capfd):
     from tsforecast.tracking import mlflow_ui_command
 
     local, panel = open_tracking(folder=tracking_folder), panel_of()
@@ -326,6 +336,7 @@ def test_the_ui_server_answers_and_is_a_store_itself(tracking_folder, tmp_path):
             with remote.training_run(experiment="far", run_name="naive", flow=NAIVE, panel=panel) as far:
                 far.log_model(fitted(panel), example=panel, registered_name="far")
             flow, version = remote.load("far/1")
+            assert capfd.readouterr() == ("", "")  # neither addresses of runs nor progress bars
             assert (flow.facts.horizon, version.run_id) == (7, far.run_id)
             assert local.names() == ["far"]
             with pytest.raises(TrackingError, match="is a server already"):

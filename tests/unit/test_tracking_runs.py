@@ -227,10 +227,16 @@ def test_epochs_that_can_never_be_sent_make_the_run_fail(recording, tracker, tra
             assert connection.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
 
 
-def test_more_numbers_than_one_call_takes_are_all_sent(recording, tracker):
+def test_more_numbers_than_one_call_takes_are_sent_in_several(recording, tracker, monkeypatch):
+    sizes = []
     with recording() as run:
-        run.log_metrics({f"m{i}": float(i) for i in range(1001)})
-    assert len(metrics(tracker, run)) == 1001
+        send = run.store.client.log_batch
+        monkeypatch.setattr(
+            run.store.client, "log_batch", lambda *args, **more: (sizes.append(len(more["metrics"])), send(*args, **more))
+        )
+        run.log_metrics({f"m{i}": float(i) for i in range(2001)})
+        assert sizes == [1000, 1000, 1]
+    assert len(metrics(tracker, run)) == 2001
 
 
 def test_scores_are_metrics_under_their_own_names_and_a_table_per_series(recording, tracker, tracking_folder):

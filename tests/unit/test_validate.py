@@ -24,10 +24,11 @@ from tsforecast.panel import Panel
 from tsforecast.preprocessing.calendar import normalise_freq
 
 HOURS = pd.date_range("2024-01-01", periods=48, freq="h")
-ALIASES = (
-    "h 2h 6h 15min 90min min s 30s ms D 2D B W-SUN W-MON W-WED 2W-FRI MS ME 2MS BMS BME QS-JAN QS-FEB QE-DEC QE-NOV "
-    "YS-JAN YS-JUL YE-DEC YE-JUN SMS SME"
-).split()
+ALIASES = [
+    *("h", "2h", "6h", "15min", "90min", "min", "s", "30s", "ms", "D", "2D", "30D", "B"),
+    *("W-SUN", "W-MON", "W-WED", "2W-FRI", "4W-MON", "MS", "ME", "2MS", "BMS", "BME", "SMS", "SME"),
+    *("QS-JAN", "QS-FEB", "QE-DEC", "QE-NOV", "BQS-JAN", "BQE-DEC", "YS-JAN", "YS-JUL", "YE-DEC", "YE-JUN", "BYE-DEC", "2YS-JAN"),
+]
 
 
 def frame_of(**clocks):
@@ -216,15 +217,15 @@ def test_what_is_no_frame_or_has_no_rows_is_refused():
     refused(SchemaError, "needs a pandas DataFrame or Series, got list", [1, 2], field="frame")
     refused(SchemaError, "the frame has no rows", frame_of(a=HOURS)[:0], field="y")
     refused(SchemaError, "the index of the Series is of type", pd.Series([1.0], index=["x"]), field="ds")
-    refused(SchemaError, "an index of datetimes, but no columns", pd.DataFrame(index=HOURS), field="y")
+    refused(SchemaError, "an index of datetimes but no columns", pd.DataFrame(index=HOURS), field="y")
 
 
 def test_a_wide_frame_refuses_texts_double_names_and_covariates():
     wide = pd.DataFrame({"a": 1.0, "b": "x"}, index=HOURS)
-    refused(SchemaError, "series 'b' is a column of type .*must be numbers; drop or convert it", wide, series="b", field="b")
+    refused(SchemaError, "series 'b' has the text 'x' in 'b', row 0; 'b' must be numbers", wide, series="b", field="b")
     double = pd.DataFrame(np.ones((48, 2)), index=HOURS, columns=["a", "a"])
-    refused(SchemaError, "two columns are called 'a'", double, series="a", field="a")
-    refused(CovariateError, r"has no covariates, got \['x'\]; pass a long frame", double, covariates=["x"], field="covariates")
+    refused(SchemaError, "ids 'a' and 'a' in 'columns' read the same", double, series="a", field="columns")
+    refused(CovariateError, "no column 'x'", wide[["a"]].rename(columns={"a": "y"}), covariates=["x"], field="x")
 
 
 def test_texts_truth_values_objects_and_infinities_in_the_target_are_refused_by_row():
@@ -263,7 +264,7 @@ def test_ids_that_are_missing_or_read_the_same_are_refused():
         ),
         (["2024-02-30"] * 4, "'2024-02-30' in 'ds' is no timestamp"),
         (["1066-01-01"] * 4, "1066-01-01.* (lies outside the years 1678 to 2261|is no timestamp)"),
-        ([HOURS[0], "x", 3, 4], r"row 1: 'x' \(str\) in 'ds' is no timestamp; use datetimes"),
+        ([HOURS[0], "x", 3, 4], r"3 rows \(1, 2, 3\): 'x' \(str\) in 'ds' is no timestamp; use datetimes"),
         ([HOURS[0], HOURS[1].tz_localize("UTC")] * 2, "2 rows .*without a zone stand beside others in UTC; localize or convert"),
         ([HOURS[0].tz_localize("UTC"), HOURS[1].tz_localize("Asia/Tokyo")] * 2, "zone Asia/Tokyo stands beside UTC; convert all"),
         (["2024-01-01T00:00Z", "2024-01-01T01:00"] * 2, "without a zone stand beside others in UTC offsets"),
@@ -282,15 +283,16 @@ def test_timestamps_of_another_type_are_refused():
 
 def test_a_timestamp_twice_in_a_series_is_refused_wherever_it_stands():
     frame = frame_of(a=HOURS, b=HOURS.append(HOURS[3:5])).sample(frac=1, random_state=0)
-    message = r"series 'b' has 2 timestamps more than once: 2024-01-01 03:00, 2024-01-01 04:00; keep one row each"
+    times = "2024-01-01T03:00:00, 2024-01-01T04:00:00"
+    message = f"series 'b' has 2 timestamps more than once: {times}; keep one row each by repair.drop_duplicates"
     refused(DuplicateError, message, frame, series="b", field="ds")
 
 
 def test_gaps_are_refused_with_the_first_missing_timestamps_their_number_and_the_way_out():
     frame = frame_of(a=HOURS, b=HOURS.delete([3, 7, 8, 20]), c=HOURS.delete([1]))
-    first = "2024-01-01 03:00, 2024-01-01 07:00, 2024-01-01 08:00"
+    first = "2024-01-01T03:00:00, 2024-01-01T07:00:00, 2024-01-01T08:00:00"
     message = (
-        rf"series 'b' lacks 4 steps of freq 'h' \(as most rows say\): {first}, … \(4 in all\); 1 other series have gaps; "
+        rf"series 'b' lacks 4 steps of freq 'h' \(as most rows say\): {first} … \(4 in all\); 1 other series have gaps; "
         "pass missing_steps='insert' to add them as not observed, or use repair.resample"
     )
     refused(GapError, message, frame, series="b", field="ds")
@@ -313,7 +315,7 @@ def test_a_timestamp_off_the_clock_is_refused():
     clock = HOURS.to_series().reset_index(drop=True)
     clock[5] += pd.Timedelta("7s")
     message = (
-        r"series 'a' does not step by freq 'h' \(as most rows say\): 1 of its 48 timestamps off that clock: 2024-01-01 05:00:07"
+        r"series 'a' does not step by freq 'h' \(as most rows say\): 1 of its 48 timestamps off that clock: 2024-01-01T05:00:07"
     )
     refused(FrequencyError, message, frame_of(a=clock), series="a", field="ds")
     asked = r"does not step by freq 'D' \(as asked\): .*its own steps are those of freq='h'; correct them, pass the right freq"
@@ -430,19 +432,23 @@ def test_future_rows_and_values_that_are_missing_or_double_are_named(known):
         with pytest.raises(kind, match=message):
             future_from_frame(rows, panel, horizon)
 
-    lacking = r"series 'a' lacks rows of its future: 2024-01-01T10:00:00, 2024-01-01T12:00:00 \(2 in 1 series\); give one row for each of the 3"
+    lacking = (
+        "series 'a': future timestamps have no row: 2024-01-01T10:00:00, 2024-01-01T12:00:00; send exactly one row for each of"
+    )
     refuse(lacking, frame.drop(index=[24, 26]))
-    refuse(r"series 'b' has more than one row for steps of its future: 2024-01-01T08:00:00", pd.concat([frame, frame.loc[[8]]]))
+    refuse("series 'b': future timestamps have more than one row: 2024-01-01T08:00:00", pd.concat([frame, frame.loc[[8]]]))
     refuse(
-        "series 'b' has no value of covariate 'x' in its future: 2024-01-01T09:00:00",
+        "series 'b': future timestamps have no value in 'x': 2024-01-01T09:00:00",
         frame.assign(x=frame["x"].mask(frame.index == 9)),
     )
     refuse("no column 'x'", frame.drop(columns="x"))
     refuse(
-        "'ds' of the future holds datetimes with a zone, the panel datetimes without",
+        "'ds' of the future has UTC, the panel none; localize or convert it",
         frame.assign(ds=frame["ds"].dt.tz_localize("UTC")),
     )
-    refuse("series 'a' lacks rows of its future", frame[:0])
+    refuse("frame of future covariates has no rows", frame[:0])
+    refuse(r"'a': .*have no row: .*, and so do those of 1 other series", frame[:1])
+    refuse("'ds' of the future holds integer steps, the panel timestamps", frame.assign(ds=range(28)))
     refuse("needs a pandas DataFrame, got dict", {}, kind=SchemaError)
     refuse("no column 'unique_id'", frame.drop(columns="unique_id"), kind=SchemaError)
     refuse("horizon must be a positive number", frame, kind=HorizonError, horizon=0)
@@ -458,5 +464,7 @@ def test_the_only_series_needs_no_id_in_its_future_and_a_panel_without_covariate
     frame = pd.DataFrame({"ds": range(8), "y": 1.0, "x": np.arange(8) * 1.0})
     panel = panel_from_frame(frame[:5], covariates=["x"])
     np.testing.assert_array_equal(future_from_frame(frame, panel, 2), [[[5.0], [6.0]]])
-    with pytest.raises(CovariateError, match=re.escape("the panel has no covariates; build it with panel_from_frame")):
+    with pytest.raises(
+        CovariateError, match=re.escape("the panel has no covariates, so they have no future; build it by panel_from_frame")
+    ):
         future_from_frame(frame, panel_from_frame(frame[:5]), 2)

@@ -6,17 +6,10 @@ import torch
 
 from tsforecast.errors import HistoryTooShort, OptionError
 from tsforecast.models.registry import build_model
-from tsforecast.models.window_forecaster import (
-    LEVELS,
-    WindowBatch,
-    WindowData,
-    default_context,
-    default_patch,
-    spread_quantiles,
-    window_loss,
-)
+from tsforecast.models.window_forecaster import WindowData, default_context, default_patch, spread_quantiles
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.scale import WindowScale
+from tsforecast.nn.window_network import LEVELS, WindowBatch, window_loss
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.windows import Windows, last_windows
 

@@ -17,77 +17,16 @@ from tsforecast.errors import HistoryTooShort, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
 from tsforecast.models.base import Callback, Epoch, Facts, Forecaster, Predictor, check_horizon
 from tsforecast.nn.config import TrainConfig
-from tsforecast.nn.heads import QuantileHead
-from tsforecast.nn.losses import pinball_loss
-from tsforecast.nn.mlp import ResidualMLP
-from tsforecast.nn.patch import PatchEmbedding
-from tsforecast.nn.scale import Scaling, Space, WindowScale
-from tsforecast.nn.skip import SeasonalAttention
+from tsforecast.nn.scale import Scaling, Space
 from tsforecast.nn.train import Job, train_network
+from tsforecast.nn.window_network import LEVELS, NetworkShape, Reader, WindowBatch, WindowNetwork, window_loss
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
 from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
 
-LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
 PREDICT_BATCH = 2048  # windows
 CYCLES = {1: 1, 4: 5, 7: 8, 12: 4, 24: 14, 48: 14, 52: 3, 96: 7, 168: 3}  # season -> seasons in the default context
 FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
-FAR = 100.0  # scales: targets beyond count as that far, or a jump after a constant window would be all of the loss
-
-
-@dataclass(slots=True)
-class WindowBatch:
-    """Windows on the device, still in units of the target, in double precision: 1e9 + noise keeps its noise."""
-
-    past: Tensor  # (B, T) float64, 0 where missing
-    seen: Tensor  # (B, T) bool
-    future: Tensor  # (B, H) 0 where missing
-    known: Tensor  # (B, H) bool
-
-    def __len__(self) -> int:
-        return len(self.past)
-
-
-Reader = Callable[[WindowBatch], tuple[Tensor, WindowScale]]
-
-
-class WindowNetwork(nn.Module):
-    """Scale -> patches -> core -> head, around a skip that repeats the last season."""
-
-    def __init__(self, core: Callable[[int], nn.Module], *, shape: "NetworkShape") -> None:
-        super().__init__()
-        self.shape = shape
-        self.embed = PatchEmbedding(2, shape.hidden, patch=shape.patch, dropout=0.0)
-        self.core = core(shape.hidden)
-        self.mix = ResidualMLP(shape.hidden, dropout=shape.dropout)
-        self.head = QuantileHead(shape.hidden, shape.horizon, LEVELS)
-        self.skip = SeasonalAttention(shape.hidden, context=shape.context, horizon=shape.horizon, season=shape.season)
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """(B, T) scaled values, 0 where not `seen` -> scaled quantiles (B, H, Q)."""
-        inputs = torch.stack([torch.asinh(x), seen.to(x.dtype)], dim=-1)  # (B, T, 2)
-        state = self.mix(self.core(self.embed(inputs)))  # (B, D)
-        quantiles: Tensor = self.head(state) + self.skip(state, x, seen).unsqueeze(-1)
-        return quantiles
-
-    def read(self, batch: WindowBatch) -> tuple[Tensor, WindowScale]:
-        """The scaled past of a batch, (B, T), and how it was scaled: in double precision, outside the autocast."""
-        scale = WindowScale.of(batch.past, batch.seen, scaling=self.shape.scaling, space=self.shape.space)
-        return torch.where(batch.seen, scale.apply(batch.past), 0.0).to(torch.float32), scale
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NetworkShape:
-    """What fixes the tensors of a network."""
-
-    context: int  # steps
-    horizon: int  # steps
-    season: int  # steps of the skip; 1 = the last value
-    patch: int  # steps
-    hidden: int
-    dropout: float
-    scaling: Scaling
-    space: Space
 
 
 class WindowData:
@@ -297,15 +236,6 @@ def default_patch(season: int) -> int:
     return max(size for size in range(1, 25) if season % size == 0)
 
 
-def window_loss(network: nn.Module, batch: WindowBatch, *, read: Reader) -> Tensor:
-    """Pinball loss in units of each window's scale; `read` is the network's own."""
-    x, scale = read(batch)
-    scaled = network(x, batch.seen)
-    target = scale.apply(batch.future).clamp(-FAR, FAR).to(scaled.dtype)
-    levels = torch.tensor(LEVELS, device=scaled.device)
-    return pinball_loss(scaled, target, batch.known & batch.seen.any(1, keepdim=True), levels)
-
-
 def spread_quantiles(quantiles: FloatArray, spread: FloatArray) -> FloatArray:
     """(…, Q) quantiles with their distance from the median multiplied by `spread` (Q,); still non-decreasing."""
     middle = LEVELS.index(0.5)
@@ -366,12 +296,12 @@ class _Feed:
                 below = (scaled[..., middle : middle + 1] - scaled[..., :middle]).flip(-1).clamp(min=1e-9)
                 ratio = torch.where(error > 0, error / above, -error / below)  # 1 = on the edge of the interval
                 ratios.append(ratio[batch.known & batch.seen.any(1, keepdim=True)].double().numpy())
-        ratio = np.concatenate(ratios)  # (steps, pairs)
-        trust = len(ratio) / (len(ratio) + 20 * self.plan.horizon)
+        measured = np.concatenate(ratios)  # (steps, pairs)
+        trust = len(measured) / (len(measured) + 20 * self.plan.horizon)
         spread = np.ones(len(LEVELS))
-        for pair in range(ratio.shape[1] if len(ratio) else 0):
+        for pair in range(measured.shape[1] if len(measured) else 0):
             high = middle + 1 + pair
-            found = np.quantile(ratio[:, pair], 2 * LEVELS[high] - 1)
+            found = np.quantile(measured[:, pair], 2 * LEVELS[high] - 1)
             spread[[high, middle - 1 - pair]] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
         return spread
 
@@ -385,7 +315,7 @@ def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -
     filled = config.filled(**{name: value for name, value in asdict(defaults).items() if value is not None})
     if config.steps_per_epoch is None:
         enough = -(-2 * len(plan) // (filled.batch_size or 1))  # each window twice an epoch
-        filled = replace(filled, steps_per_epoch=min(filled.steps_per_epoch or 1, max(enough, FEWEST_STEPS)))
+        filled = replace(filled, steps_per_epoch=min(filled.steps_per_epoch or 1, max(enough, min(FEWEST_STEPS, len(plan) // 16), 1)))
     return filled
 
 

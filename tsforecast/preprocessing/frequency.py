@@ -70,20 +70,26 @@ def _base(steps: IntArray) -> int:
 
 def _freq_of_dates(dates: Instants, inner: BoolArray, offsets: IntArray, days: int) -> str:
     """The frequency of rows on `dates` (N,), most of them `days` days after the one before."""
-    by_edge = {edge: places_of(clock_of(edge), dates.astype("datetime64[ns]"))[2] for edge in MONTH_EDGES}
-    edge = max(by_edge, key=lambda name: int(by_edge[name].sum()))  # the first of equals
-    uneven = (_steps(dates.astype(np.int64), inner) % days != 0).any()  # as months are, of 28 to 31 days
-    if days >= 28 and (by_edge[edge].all() or (uneven and by_edge[edge].mean() > 0.5)):
-        return _freq_of_months(dates, inner, edge, by_edge[edge])
-    for edge in ("SMS", "SME"):
-        if len(dates) > 2 and days < 28 and places_of(clock_of(edge), dates.astype("datetime64[ns]"))[2].all():
-            return edge
+    if days >= 28:
+        shares = {edge: _on_grid(edge, dates).mean() for edge in MONTH_EDGES}
+        edge = max(shares, key=lambda name: float(shares[name]))  # the first of equals
+        uneven = (_steps(dates.astype(np.int64), inner) % days != 0).any()  # as months are, of 28 to 31 days
+        if shares[edge] == 1 or (uneven and shares[edge] > 0.5):
+            return _freq_of_months(dates, inner, edge)
+    elif len(dates) > 2:
+        for edge in ("SMS", "SME"):
+            if _on_grid(edge, dates[:3]).all() and _on_grid(edge, dates).all():
+                return edge
     weekdays = (dates.astype(np.int64) + 3) % 7  # Monday = 0
     if days % 7 == 0:
         return _freq_of_weeks(weekdays, offsets, days)
     weekend = (weekdays >= 5).mean() < 0.01
-    over_weekends = (_steps(dates.astype(np.int64), inner) == 3).any()
-    return "B" if days == 1 and weekend and over_weekends else f"{days}D"
+    over_weekends = weekend and (_steps(dates.astype(np.int64), inner) == 3).any()
+    return "B" if days == 1 and over_weekends else f"{days}D"
+
+
+def _on_grid(freq: str, dates: Instants) -> BoolArray:
+    return places_of(clock_of(freq), dates.astype("datetime64[ns]"))[2]
 
 
 def _freq_of_weeks(weekdays: IntArray, offsets: IntArray, days: int) -> str:
@@ -95,8 +101,9 @@ def _freq_of_weeks(weekdays: IntArray, offsets: IntArray, days: int) -> str:
     return f"{days // 7}W-{WEEKDAYS[int(np.argmax(np.bincount(weekdays)))]}"
 
 
-def _freq_of_months(dates: Instants, inner: BoolArray, edge: str, at_edge: BoolArray) -> str:
-    """Months, quarters or years, from rows of which those `at_edge` (N,) stand at that edge of their month."""
+def _freq_of_months(dates: Instants, inner: BoolArray, edge: str) -> str:
+    """Months, quarters or years, from rows of which most stand at that edge of their month."""
+    at_edge = _on_grid(edge, dates)
     months = dates.astype("datetime64[M]").astype(np.int64)
     step = _base(np.maximum(_steps(months, inner), 1))
     for cycle, period in ((12, "Y"), (3, "Q")):

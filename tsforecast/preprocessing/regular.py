@@ -22,6 +22,8 @@ from tsforecast.preprocessing.columns import SHOWN, show_times
 from tsforecast.preprocessing.frequency import infer_freq
 
 MissingSteps = Literal["error", "insert"]
+ENOUGH = 4  # rows that show a step of their own; fewer may be what is left of a finer one
+LOOKED_AT = 200  # series examined one by one for a message
 MOST_INSERTED = (100_000, 100)  # at most this many rows, or this many for each row there is
 
 
@@ -145,16 +147,16 @@ def _in_order(rows: Rows) -> tuple[Rows, IntArray]:
 
 
 def _refuse_duplicates(rows: Rows, offsets: IntArray) -> None:
-    again = np.zeros(len(rows.codes), dtype=bool)
-    again[1:] = (rows.timestamps[1:] == rows.timestamps[:-1]) & (rows.codes[1:] == rows.codes[:-1])
-    if not again.any():
+    twice = np.zeros(len(rows.codes), dtype=bool)
+    twice[1:] = (rows.timestamps[1:] == rows.timestamps[:-1]) & (rows.codes[1:] == rows.codes[:-1])
+    if not twice.any():
         return
-    first, others, mine = _first_series(again, offsets)
-    series_id = rows.series_ids[first]
-    times = _counted(int(mine.sum()), "timestamp")
+    first, others, mine = _first_series(twice, offsets)
+    series_id, again = rows.series_ids[first], np.unique(rows.timestamps[_span(offsets, first)][mine])
     raise DuplicateError(
-        f"series {series_id!r} has {times} more than once: {show_times(rows.timestamps[_span(offsets, first)][mine], rows.tz)}"
-        f"{_and_others(others, 'repeats')}; keep one row each, as with frame.drop_duplicates(), or merge them by repair.resample",
+        f"series {series_id!r} has {_counted(len(again), 'timestamp')} more than once: {show_times(again, rows.tz)}"
+        f"{_and_others(others, 'have some too')}; keep one row each by repair.drop_duplicates(frame), "
+        "or merge them by repair.resample",
         series_id=series_id,
         field=rows.time_field,
     )
@@ -193,17 +195,27 @@ class _Problem:
         )
 
     def refuse_mixed(self, positions: IntArray) -> None:
-        """Refuse series that step by a multiple of what the panel steps by, unless the freq was asked for."""
+        """Refuse series with a coarser step of their own, unless the freq was asked for: they do not lack rows.
+
+        A coarser step is one of most rows of a series that never has two neighbours on the panel's clock.
+        """
         if not self.told:
             return
-        lengths = np.diff(self.offsets)
-        strides = np.gcd.reduceat(positions, self.offsets[:-1])
-        coarser = np.flatnonzero((strides > 1) & (lengths >= 3))
-        if coarser.size:
-            first = int(coarser[0])
-            own = infer_freq(self.rows.timestamps[_span(self.offsets, first)], np.array([0, lengths[first]]), self.rows.tz)
-            assert own is not None  # it has three rows
-            self.raise_mixed(first, own)
+        starts, lengths = self.offsets[:-1], np.diff(self.offsets)
+        jumps = np.diff(positions, prepend=0)
+        jumps[starts] = 0
+        neighbours = np.add.reduceat(jumps == 1, starts, dtype=np.int64)
+        strides = np.gcd.reduceat(positions, starts)
+        even = np.add.reduceat((jumps == np.repeat(strides, lengths)) & (jumps > 0), starts, dtype=np.int64)
+        coarse = (lengths >= ENOUGH) & (neighbours == 0)
+        for i in np.flatnonzero(coarse & (2 * even >= lengths - 1))[:1]:
+            own = infer_freq(self.rows.timestamps[_span(self.offsets, i)], np.array([0, lengths[i]]), self.rows.tz)
+            assert own is not None  # it has rows enough
+            self.raise_mixed(int(i), own)
+        for i in np.flatnonzero(coarse)[:LOOKED_AT]:  # months among days have no even stride
+            own = self.own_freq(int(i))
+            if own is not None:
+                self.raise_mixed(int(i), own)
 
     def raise_gaps(self, positions: IntArray, lacking: IntArray) -> NoReturn:
         """Name the steps that are missing."""
@@ -233,7 +245,8 @@ class _Problem:
     def raise_mixed(self, series: int, own: str | int) -> NoReturn:
         """Say which series has which frequency."""
         series_id, step = self.rows.series_ids[series], self.clock.freq
-        example = next((name for i, name in enumerate(self.rows.series_ids) if i != series and self.own_freq(i) == step), None)
+        others = [i for i in range(min(len(self.rows.series_ids), LOOKED_AT)) if i != series]
+        example = next((self.rows.series_ids[i] for i in others if self.own_freq(i) == step), None)
         most = f", {example!r} by {step!r}" if example is not None else f", most rows by {step!r}"
         raise FrequencyError(
             f"the series step by different frequencies: {series_id!r} by {own!r}{most}; make one panel for each, bring them "
@@ -313,7 +326,7 @@ def _most_frequent(values: IntArray) -> int:
     return int(sizes[np.argmax(counts)])
 
 
-def _span(offsets: IntArray, series: int) -> slice:
+def _span(offsets: IntArray, series: int | np.int64) -> slice:
     return slice(int(offsets[series]), int(offsets[series + 1]))
 
 

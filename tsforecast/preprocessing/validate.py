@@ -65,6 +65,7 @@ def panel_from_frame(
     >>> panel_from_frame(pd.DataFrame({"unique_id": "a", "ds": hours, "y": [1.0, 2.0, 3.0, 4.0]})).freq
     'h'
     """
+    _check_roles([id_col, time_col, target_col], covariates)
     long = _long_frame(frame, id_col, time_col, target_col, covariates)
     times, target = column_of(long, time_col, "time_col"), column_of(long, target_col, "target_col")
     features = [column_of(long, name, "covariates") for name in covariates]
@@ -91,6 +92,16 @@ def panel_from_frame(
             raise
         hint = "if the rows are of several series, name the column that tells them apart by id_col="
         raise DuplicateError(f"{error}; {hint}", series_id=error.series_id, field=error.field) from None
+
+
+def _check_roles(columns: list[str], covariates: Sequence[str]) -> None:
+    """Refuse a column with two roles, and a bare text, which would be taken for its letters."""
+    if isinstance(covariates, str):
+        raise CovariateError(f"covariates must be names, got the text {covariates!r}; pass [{covariates!r}]", field="covariates")
+    roles = [*columns, *covariates]
+    for name in roles:
+        if roles.count(name) > 1:
+            raise SchemaError(f"column {name!r} is given two roles among {roles}; give each its own column", field=name)
 
 
 def _long_frame(
@@ -305,14 +316,19 @@ def future_from_frame(
             times or series are passed over. `id_col` may be missing where the panel has one series.
 
     Raises:
-        CovariateError: a column, a row or a value is missing, a row comes twice, or the clock is of another kind.
+        CovariateError: a column, a row or a value is missing, a row comes twice, the clock is of another kind, or the
+            panel has no covariates.
+        SchemaError: no frame, or no columns of ids and timestamps.
         HorizonError: the horizon is not a positive int.
     """
     series, names = len(panel), panel.covariate_names
+    if not names:
+        message = "the panel has no covariates, so they have no future; build it by panel_from_frame(frame, covariates=[…])"
+        raise CovariateError(message, field="covariates")
+    if not isinstance(frame, pd.DataFrame):
+        raise SchemaError(f"future_from_frame needs a pandas DataFrame, got {type(frame).__name__}", field="frame")
     future = future_timestamps(panel, horizon)  # (S, H)
     features = [column_of(frame, name, "covariates") for name in names]
-    if not names:
-        return np.zeros((series, horizon, 0))
     codes, ids = _ids_of_future(frame, panel, id_col)
     times, tz = read_times(column_of(frame, time_col, "time_col"), codes, ids)
     _check_same_clock(times, tz, panel, time_col)

@@ -1,0 +1,209 @@
+"""`tsforecast …`: each command, its answer and its exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tsforecast
+from pipelines import one_file
+from tsforecast import cli
+from tsforecast.errors import OptionError
+
+ROOT = Path(__file__).parents[2]
+Called = tuple[int, str, str]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two daily series with a weekly pattern, columns shop, day, sold."""
+    days = pd.date_range("2024-01-01", periods=60).strftime("%Y-%m-%d")
+    week = np.arange(60.0) % 7
+    frames = [pd.DataFrame({"shop": shop, "day": days, "sold": week + more}) for shop, more in (("a", 0), ("b", 10))]
+    pd.concat(frames).to_csv(tmp_path / "shops.csv", index=False)
+    return tmp_path / "shops.csv"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
+    def call(*arguments: Any) -> Called:
+        code = cli.main([str(one) for one in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+COLUMNS = ("--id", "shop", "--time", "day", "--target", "sold")
+NAIVE = ("--model", "seasonal_naive", "--horizon", "7")
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    heavy = ["pandas", "torch", "mlflow", "scipy", "sqlalchemy", "fastapi", "apscheduler", "matplotlib", "prophet"]
+    code = f"import sys; from tsforecast import cli; cli.build_parser().format_help(); print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tsforecast.cli", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"tsforecast {tsforecast.__version__}\n"
+
+
+def test_help_names_every_command_and_every_exit_code(call: Callable[..., Called]) -> None:
+    code, out, _ = call()
+    assert code == 2
+    for command in ("models", "check", "run", "train", "backtest", "forecast", "serve", "schedule", "mlflow"):
+        assert f"\n    {command} " in out
+    for number in (0, 1, 2, 3, 4, 5, 130):
+        assert f"\n  {number}  " in out or f"\n{number}  " in out
+
+
+def test_models_lists_what_can_be_trained(call: Callable[..., Called]) -> None:
+    code, out, _ = call("models")
+    assert code == 0 and "seasonal_naive  baseline, local; needs one season and one step" in out
+    _, out, _ = call("models", "--json")
+    assert json.loads(out)["gru"]["family"] == "recurrent"
+
+
+def test_check_says_what_panel_a_file_makes(call: Callable[..., Called], data: Path) -> None:
+    code, out, _ = call("check", data, *COLUMNS)
+    assert code == 0
+    assert out.splitlines() == [
+        f"{data}: 2 series, 120 steps of D (season 7), 2024-01-01 to 2024-02-29, 0 not observed",
+        "  lengths from 60 to 60 steps",
+    ]
+    _, out, _ = call("check", data, *COLUMNS, "--season", 14, "--json")
+    assert json.loads(out)["season"] == 14
+
+
+def test_check_says_what_is_wrong_with_a_file(call: Callable[..., Called], data: Path) -> None:
+    code, out, err = call("check", data)
+    assert (code, out) == (1, "")
+    assert err.startswith(
+        "tsforecast: the source has no column 'unique_id' (source.id); it has shop, day, sold; for a file with one"
+    )
+    frame = pd.read_csv(data)
+    frame[frame.index != 5].to_csv(data, index=False)
+    code, _, err = call("check", data, *COLUMNS)
+    assert code == 1 and err.count("\n") == 1 and "series 'a'" in err
+    code, out, _ = call("check", data, *COLUMNS, "--missing-steps", "insert", "--freq", "D")
+    assert code == 0 and "1 not observed" in out
+
+
+def test_check_reads_recipes(call: Callable[..., Called], data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    source = f'[source]\nkind = "csv"\npath = "{data.name}"\nid = "shop"\ntime = "day"\ntarget = "sold"\n'
+    recipe.write_text(f'name = "shops"\n{source}[forecast]\nhorizon = 7\n[[models]]\nname = "gru"\n')
+    code, out, _ = call("check", recipe)
+    assert code == 0 and out.startswith(f"{recipe} is in order: 2 series, 120 steps of D")
+    recipe.write_text(recipe.read_text() + "options = { hiden = 3 }\n")
+    code, _, err = call("check", recipe)
+    assert code == 2 and "r.toml: models[0]: model 'gru' has no option 'hiden'; did you mean 'hidden'?" in err
+    recipe.write_text(recipe.read_text().replace("hiden", "hidden") + '[schedule]\ncron = "0 25 * * *"\n')
+    code, _, err = call("check", recipe)
+    assert code == 2 and "schedule.cron '0 25 * * *' cannot be read" in err
+
+
+def test_a_model_is_trained_saved_and_asked(call: Callable[..., Called], data: Path, tmp_path: Path) -> None:
+    code, out, _ = call("train", data, *COLUMNS, *NAIVE, "--out", tmp_path / "model")
+    assert code == 0
+    assert (
+        out == f"seasonal_naive: 2 series, 120 observations, trained until 2024-02-29T00:00:00, saved in {tmp_path / 'model'}\n"
+    )
+    code, out, _ = call("forecast", tmp_path / "model", data, *COLUMNS, "--horizon", 2, "--quantile-levels", "0.5")
+    assert code == 0
+    assert out.splitlines() == [
+        "unique_id,ds,0.5",
+        "a,2024-03-01,4.0",
+        "a,2024-03-02,5.0",
+        "b,2024-03-01,14.0",
+        "b,2024-03-02,15.0",
+    ]
+    code, out, _ = call("forecast", tmp_path / "model", data, *COLUMNS, "--out", tmp_path / "f.parquet")
+    assert out == f"{tmp_path / 'f.parquet'}\n" and len(pd.read_parquet(tmp_path / "f.parquet")) == 14
+
+
+def test_a_model_is_backtested(call: Callable[..., Called], data: Path, tmp_path: Path) -> None:
+    code, out, _ = call("backtest", data, *COLUMNS, *NAIVE, "--folds", 2, "--option", "season=3", "--out", tmp_path / "b.csv")
+    assert code == 0 and out.startswith("seasonal_naive: ") and out.endswith("(2 folds of 7 steps)\n")
+    assert len(pd.read_csv(tmp_path / "b.csv")) == 2 * 2 * 7
+    _, out, _ = call("backtest", data, *COLUMNS, *NAIVE, "--json")
+    assert json.loads(out)["mae"] == 0.0  # the pattern repeats every week
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--model", "grru", "--horizon", 7), 2, "no model 'grru'; available: "),
+        ((*NAIVE, "--option", "seasn=3"), 2, "model 'seasonal_naive' has no option 'seasn'; did you mean 'season'?"),
+        ((*NAIVE, "--option", "season"), 2, "--option takes NAME=VALUE, got 'season'"),
+        ((*NAIVE, "--train", "max_epoch=3"), 2, "--train: unknown key 'max_epoch'; the nearest known key is 'max_epochs'"),
+        ((*NAIVE, "--train", "max_epochs=many"), 2, "--train: max_epochs must be a whole number, got a text: 'many'"),
+        (("--model", "seasonal_naive", "--horizon", 0), 2, "horizon must be a positive number of steps, got 0"),
+    ],
+)
+def test_wrong_words_are_one_line(
+    call: Callable[..., Called], data: Path, arguments: tuple[Any, ...], code: int, message: str
+) -> None:
+    got, out, err = call("train", data, *COLUMNS, *arguments, "--out", data.parent / "model")
+    assert (got, out) == (code, "")
+    assert message in err and err.count("\n") == 1
+
+
+def test_quantile_levels_that_are_no_numbers_are_named() -> None:
+    with pytest.raises(OptionError, match=r"--quantile-levels takes numbers such as 0\.1,0\.5,0\.9, got '10%'"):
+        one_file.levels_of("10%")
+
+
+def test_option_values_are_read_as_toml_and_else_as_text() -> None:
+    read = one_file.pairs_of(["a=3", "b=0.5", "c=true", "d=robust", 'e="x=y"', "f=[1, 2]"], "--option")
+    assert read == {"a": 3, "b": 0.5, "c": True, "d": "robust", "e": "x=y", "f": [1, 2]}
+
+
+def test_a_model_that_is_nowhere_is_named(
+    call: Callable[..., Called], data: Path, tracking_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TSF_MLRUNS", str(tracking_folder))
+    code, _, err = call("forecast", "demand@champion", data, *COLUMNS)
+    assert code == 2 and "no registered model 'demand'" in err
+
+
+def test_debug_shows_the_traceback(data: Path) -> None:
+    with pytest.raises(tsforecast.errors.UnknownModel):
+        cli.main(["train", str(data), "--model", "x", "--horizon", "1", "--out", "m", "--debug"])
+
+
+def test_serve_hands_its_arguments_to_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("TSF_HOST", "TSF_PORT", "TSF_MODEL_DIR"):
+        monkeypatch.setenv(name, "")  # so that what the command sets is undone
+    import service.__main__
+
+    seen: dict[str, str] = {}
+
+    def serve() -> int:
+        seen.update({name: os.environ[name] for name in ("TSF_HOST", "TSF_PORT", "TSF_MODEL_DIR")})
+        return 0
+
+    monkeypatch.setattr(service.__main__, "main", serve)
+    assert cli.main(["serve", "--port", "8123", "--model-dir", "models"]) == 0
+    assert seen == {"TSF_HOST": "", "TSF_PORT": "8123", "TSF_MODEL_DIR": "models"}
+
+
+def test_mlflow_starts_the_server_on_the_machines_store(tracking_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TSF_MLRUNS", str(tracking_folder))
+    started: list[Any] = []
+    monkeypatch.setattr(os, "execve", lambda *command: started.append(command))
+    cli.main(["mlflow", "--port", "5055"])
+    ((program, arguments, environment),) = started
+    assert program == sys.executable and arguments[1:4] == ["-m", "mlflow", "server"]
+    assert f"sqlite:///{tracking_folder}/mlflow.db" in arguments and "5055" in arguments
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
