@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from tsforecast.errors import ForecastError, NotBetter, OptionError, RecipeError, UnknownModel
+from tsforecast.errors import ForecastError, HorizonError, NotBetter, OptionError, RecipeError, UnknownModel
 
 OK, FAILED, USAGE, PARTIAL, REFUSED, BUSY, STOPPED = 0, 1, 2, 3, 4, 5, 130
 EXIT_CODES = """exit codes:
@@ -116,7 +116,7 @@ def exit_code_of(error: Exception) -> int:
 
     if isinstance(error, Busy):
         return BUSY
-    if isinstance(error, RecipeError | OptionError | UnknownModel | NotYet):
+    if isinstance(error, RecipeError | OptionError | UnknownModel | HorizonError | NotYet):
         return USAGE
     return REFUSED if isinstance(error, NotBetter) else FAILED
 

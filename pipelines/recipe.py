@@ -14,7 +14,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pipelines.environment import secret_in
-from pipelines.tables import read_table
+from pipelines.tables import read_table, rest
 from tsforecast.errors import RecipeError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, check_quantile_levels
 from tsforecast.nn.config import TrainConfig
@@ -68,10 +68,10 @@ class PanelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One transform; `options` are those of its class."""
+    """One transform; the other keys of its table are the options of its class."""
 
     name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = rest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,8 +132,9 @@ class Sink:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackingOptions:
-    """Where MLflow is; an empty table means the local store."""
+    """Where MLflow is; without this table, the local store."""
 
+    enabled: bool = True  # False: nothing is tracked or registered; a champion is one of the run folder only
     uri: str | None = None  # sqlite:///… or a server's URL; None = the machine's default
     experiment: str | None = None  # None = the recipe's name
     registered_name: str | None = None  # None = the recipe's name
@@ -174,7 +175,7 @@ class Recipe:
     postprocess: tuple[str, ...] = ()
     backtest: BacktestOptions = field(default_factory=BacktestOptions)
     sink: Sink | None = None
-    tracking: TrackingOptions | None = None  # None: the run is not tracked
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
     schedule: Schedule | None = None
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ def summary_of(work: Workspace) -> dict[str, Any]:
 
 def tracking_of(work: Workspace) -> dict[str, str] | None:
     """Where the run is tracked, without passwords; None where it is not."""
-    if work.recipe.tracking is None or work.tracker is None:
+    if work.tracker is None:
         return None
     experiment = work.recipe.tracking.experiment or work.recipe.name
     return {"address": work.tracker.store.address, "experiment": experiment}

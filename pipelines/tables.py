@@ -5,7 +5,7 @@ The dataclass is the schema: field names are the keys, annotations the types, `_
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -13,7 +13,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from tsforecast.errors import ForecastError, RecipeError
 
 T = TypeVar("T")
+REST = "rest"
 WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def rest() -> Any:
+    """The field of a schema that takes the keys that are no field."""
+    return field(default_factory=dict, metadata={REST: True})
 
 
 def read_table(schema: type[T], table: Mapping[str, Any], *, file: str, at: str = "", root: type | None = None) -> T:
@@ -21,7 +27,8 @@ def read_table(schema: type[T], table: Mapping[str, Any], *, file: str, at: str 
 
     Args:
         schema: a dataclass; its fields may be str, int, float, bool, Literal, `X | None`, `X | Y`, tuples of these,
-            dataclasses, tuples of dataclasses, and `Mapping[str, Any]` for a table that somebody else checks.
+            dataclasses, tuples of dataclasses, and `Mapping[str, Any]` for a table that somebody else checks; one field
+            made by `rest()` takes all keys that are no field, for somebody else to check.
         table: as `tomllib` reads it.
         file: named in each message.
         at: key path of the table, "" for the whole file.
@@ -32,13 +39,15 @@ def read_table(schema: type[T], table: Mapping[str, Any], *, file: str, at: str 
     """
     root = root or schema
     known = {field.name: field for field in fields(schema)}  # type: ignore[arg-type]  # schemas are dataclasses
-    for key in table:
-        if key not in known:
-            raise _unknown_key(key, at, list(known), root, file)
+    takes_rest = [known.pop(name).name for name, one in list(known.items()) if REST in one.metadata]
+    others = {key: value for key, value in table.items() if key not in known}
+    if others and not takes_rest:
+        raise _unknown_key(next(iter(others)), at, list(known), root, file)
     hints = get_type_hints(schema)
     values = {key: _read(hints[key], table[key], file=file, at=_join(at, key), root=root) for key in known if key in table}
-    for key, field in known.items():
-        if key not in table and _is_required(field):
+    values |= dict.fromkeys(takes_rest, others)
+    for key, one in known.items():
+        if key not in table and _is_required(one):
             path = _join(at, key)
             raise RecipeError(f"{file}: {path} is missing, it must be {_words(hints[key])}", field=path)
     try:
@@ -127,8 +136,8 @@ def _paths(schema: Any, at: str = "") -> list[str]:
     return found
 
 
-def _is_required(field: "Field[Any]") -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
+def _is_required(one: "Field[Any]") -> bool:
+    return one.default is MISSING and one.default_factory is MISSING
 
 
 def _join(at: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""A job's model -> its MLflow run, opened once and continued by later jobs; nothing where the recipe has no [tracking]."""
+"""A job's model -> its MLflow run, opened once and continued by later jobs; nothing where the recipe is not tracked."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ DEFAULT_URI, DEFAULT_FOLDER = "TSF_TRACKING_URI", "TSF_MLRUNS"  # as the service
 
 
 def open_tracker(file: RecipeFile, environment: Environment) -> "Tracker | None":
-    """The tracking store that the recipe names, or the machine's; None where the recipe has no [tracking].
+    """The tracking store that the recipe names, or the machine's; None where tracking.enabled is false.
 
     Raises:
         TrackingError: it cannot be used.
         RecipeError: an environment variable of the URI is not set.
     """
     tracking = file.recipe.tracking
-    if tracking is None:
+    if not tracking.enabled:
         return None
     return machine_tracker(environment, uri=environment.fill(tracking.uri, field="tracking.uri") if tracking.uri else None)
 
@@ -42,8 +42,7 @@ def machine_tracker(environment: Environment, *, uri: str | None = None) -> "Tra
 
 def registered_name(file: RecipeFile) -> str:
     """The registered model whose versions a recipe makes."""
-    tracking = file.recipe.tracking
-    return (tracking.registered_name if tracking else None) or file.recipe.name
+    return file.recipe.tracking.registered_name or file.recipe.name
 
 
 @contextmanager
@@ -60,7 +59,7 @@ def training(work: "Workspace", model: ModelOptions, flow: ForecastFlow) -> Iter
         opened.unlink()
         return
     with work.tracker.training_run(
-        experiment=(recipe.tracking.experiment if recipe.tracking else None) or recipe.name,
+        experiment=recipe.tracking.experiment or recipe.name,
         run_name=model.label,
         flow=flow,
         panel=work.panel,

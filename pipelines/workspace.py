@@ -136,13 +136,18 @@ class Workspace:
             raise NotYet(f"job {job!r} has not run in {self.folder}; run it first, or leave --jobs away", field="jobs")
         return dict(marker["facts"])
 
+    def failure_of(self, model: ModelOptions) -> str | None:
+        """Why a contender failed; None = it did not."""
+        markers = [read_json(self.marker(job)) or {} for job in ("train", "backtest")]
+        return next((marker["failed"][model.label] for marker in markers if model.label in marker.get("failed", ())), None)
+
     def marker(self, job: str) -> Path:
         """What a job that has ended says of itself."""
         return self.folder / "jobs" / f"{job}.json"
 
     @cached_property
     def tracker(self) -> "Tracker | None":
-        """The tracking store of the recipe; None where the recipe has no [tracking].
+        """The tracking store of the recipe; None where tracking.enabled is false.
 
         Raises:
             TrackingError: it cannot be used.

@@ -46,16 +46,14 @@ def _refuse_infinite(request: ForecastRequest, group: Group, forecast: Forecast)
     errors = []
     for row in np.flatnonzero(~np.isfinite(forecast.quantiles).all(axis=(1, 2))):
         place = group.places[row]
-        target = request.series[place].target
-        message = (
-            f"its forecast is not a finite number; its values span {np.nanmin(target):g} to {np.nanmax(target):g}, rescale them"
-        )
+        seen = [value for value in request.series[place].target if value is not None]
+        message = f"its forecast is not a finite number; its values span {min(seen):g} to {max(seen):g}, rescale them"
         errors.append(FieldError(field=f"series[{place}].target", series=request.series[place].given_id, message=message))
     raise invalid(errors, kind="not-finite")
 
 
 def _texts(timestamps: TimeArray, tz: str | None) -> list[list[str]] | list[list[int]]:
-    """(S, H) timestamps as ISO 8601 to the second (finer where they are), with Z for instants in UTC; integers as they are."""
+    """(S, H) timestamps as ISO 8601 to the second (finer where they are), with the offset of their zone; integers as they are."""
     if timestamps.dtype.kind == "i":
         return timestamps.tolist()  # type: ignore[no-any-return]
     whole = (timestamps.astype("datetime64[s]") == timestamps).all()
@@ -66,5 +64,9 @@ def _texts(timestamps: TimeArray, tz: str | None) -> list[list[str]] | list[list
 
 
 def _iso(row: TimeArray, unit: str, tz: str | None) -> list[str]:
+    if tz not in (None, "UTC"):
+        import pandas as pd
+
+        return [moment.isoformat() for moment in pd.DatetimeIndex(row.astype("datetime64[ns]")).tz_localize("UTC").tz_convert(tz)]
     texts: list[str] = np.datetime_as_string(row, unit=unit).tolist()  # type: ignore[call-overload]
-    return [f"{text}Z" for text in texts] if tz is not None else texts
+    return [f"{text}Z" for text in texts] if tz else texts

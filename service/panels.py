@@ -8,7 +8,7 @@ import numpy as np
 
 from service.errors import MAX_ERRORS, REQUEST_FIELDS, FieldError, invalid
 from service.forecast_request import SeriesRequest
-from tsforecast.errors import ForecastError
+from tsforecast.errors import ForecastError, GapError
 from tsforecast.models.base import Facts
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.columns import ISO
@@ -101,7 +101,11 @@ def _read(series: Sequence[SeriesRequest], places: Sequence[int], said: _Said, f
 
 def _field_error(place: int, one: SeriesRequest, said: _Said, error: ForecastError) -> FieldError:
     field = REQUEST_FIELDS.get(error.field or "", error.field)
-    message = str(error)
+    message = str(error).replace("'starts'", "'start'")
+    if error.field == "tz":  # here and below, the library advises those who call it from Python
+        message = f"{one.tz!r} is no zone; give an IANA name such as 'Europe/Berlin'"
+    if isinstance(error, GapError):
+        message = message.partition("; pass missing_steps")[0] + "; send what was not observed with target null"
     if said.of_model:
         message += f"; freq {said.freq!r} is that of the model, give the freq of the series if it is another"
     return FieldError(field=f"series[{place}].{field}" if field else f"series[{place}]", series=one.given_id, message=message)

@@ -31,9 +31,14 @@ class Series(Strict):
         description="step: a pandas offset alias such as h, D, W-SUN, MS, QS, 15min, or an integer on an integer clock; "
         "with `timestamps` it may be left out: that of the model is meant, or, without training, what they show",
     )
+    tz: str | None = Field(
+        None,
+        description="zone of the wall clock, such as Europe/Berlin: that of timestamps without UTC offset, and the one by which "
+        "daily and longer steps go; default: none, and UTC (or the zone of the model) where timestamps have offsets",
+    )
     timestamps: list[str] | list[int] | None = Field(
         None,
-        description="instead of `start`: one timestamp per value, ascending without gaps, all with or all without UTC offset",
+        description="instead of `start`: one timestamp per value, without gaps, all with or all without UTC offset",
     )
 
 

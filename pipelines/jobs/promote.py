@@ -35,9 +35,9 @@ def judge(work: Workspace, rows: list[dict[str, Any]]) -> dict[str, Any]:
     metric, labels = work.recipe.backtest.metric, {model.label: model for model in work.recipe.contenders()}
     baseline = next((row for row in rows if row["model"] == work.recipe.baseline().label), None)
     if baseline is None or baseline[metric] is None:
-        raise ModelError(
-            f"the baseline {work.recipe.baseline().label!r} has no {metric}, so nothing can be promoted", field="models"
-        )
+        why = f": {failed}" if (failed := work.failure_of(work.recipe.baseline())) else ""
+        message = f"the baseline {work.recipe.baseline().label!r} has no {metric}, so nothing can be promoted{why}"
+        raise ModelError(message, field="models")
     others = [row for row in rows if row is not baseline and row[metric] is not None]
     refused = {"outcome": "refused", "model": baseline["model"], "reference": None}
     if not others:

@@ -28,6 +28,8 @@ path = "quarters.csv"
 [forecast]
 horizon = 4
 quantile_levels = [0.1, 0.5, 0.9]
+[tracking]
+enabled = false
 [backtest]
 folds = 2
 """
@@ -47,7 +49,7 @@ def quarters(periods: int = 40) -> pd.DataFrame:
 
 def register() -> None:
     """Put the forecasters below into the registry."""
-    fakes = {"trend": "Trend", "broken": "Broken", "mortal": "Mortal", "echo": "Echo"}
+    fakes = {"trend": "Trend", "broken": "Broken", "mortal": "Mortal", "echo": "Echo", "stopped": "Stopped"}
     MODELS["forecast"] |= {name: f"{__name__}:{kind}" for name, kind in fakes.items()}
 
 
@@ -144,6 +146,17 @@ class Mortal(Trend):
             checkpoint.write_text("1")
             os.kill(os.getpid(), signal.SIGKILL)
         return super().fit(panel, train=train, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(Trend):
+    """Asked to end by SIGTERM while it trains."""
+
+    name: ClassVar[str] = "stopped"
+
+    def fit(self, panel: Panel, **options: Any) -> Predictor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().fit(panel, **options)
 
 
 @dataclass(frozen=True, kw_only=True)

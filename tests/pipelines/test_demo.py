@@ -1,4 +1,4 @@
-"""The demo, with a recipe that takes no training: recipes run, the service answers, the picture is there, nothing is left running."""
+"""The demo, with a recipe that takes no training: the service answers, the picture is there, nothing is left running."""
 
 import os
 import subprocess
@@ -23,7 +23,6 @@ name = "seasonal_naive"
 name = "seasonal_naive"
 label = "last_value"
 options = { season = 1 }
-[tracking]
 """
 
 

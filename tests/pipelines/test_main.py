@@ -1,6 +1,7 @@
 """Commands in, exit codes out."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,17 @@ def test_an_unexpected_error_names_its_kind_and_debug_raises_it(
     assert "tsforecast: unexpected FileExistsError: " in capsys.readouterr().err.replace("NotADirectoryError", "FileExistsError")
     with pytest.raises(OSError):
         main(["run", "recipe.toml", "--quiet", "--debug"])
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(write: Write, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    write(TREND, '[[models]]\nname = "stopped"\n')
+    assert main(["run", "recipe.toml", "--quiet"]) == 130
+    assert capsys.readouterr().err == "tsforecast: stopped\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+    folder = tmp_path / "runs" / "quarters" / "2019-10-01"
+    assert (folder / "models" / "trend").exists() and not (folder / "models" / "stopped").exists()
+    assert not (folder / "jobs" / "train.json").exists()
 
 
 def test_wrong_words_on_the_command_line_are_a_usage_error() -> None:

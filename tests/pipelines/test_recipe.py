@@ -39,7 +39,12 @@ def test_a_recipe_says_what_it_does_not_say_by_defaults(read: Callable[[str], Re
     assert recipe.models[0].options == {"hidden": 32}
     assert recipe.models[0].train.max_epochs == 3
     assert recipe.models[0].train.learning_rate == 1.0 and isinstance(recipe.models[0].train.learning_rate, float)
-    assert recipe.tracking is None and recipe.sink is None and recipe.schedule is None
+    assert recipe.tracking.enabled and recipe.sink is None and recipe.schedule is None
+
+
+def test_the_keys_of_a_step_beside_its_name_are_its_options(read: Callable[[str], RecipeFile]) -> None:
+    recipe = read(GOOD + "[[steps]]\nname = 'scale'\nmethod = 'zscore'\n[[steps]]\nname = 'log1p'\n").recipe
+    assert [(step.name, step.options) for step in recipe.steps] == [("scale", {"method": "zscore"}), ("log1p", {})]
 
 
 def test_the_baseline_runs_whether_the_recipe_names_it_or_not(read: Callable[[str], RecipeFile]) -> None:
@@ -60,9 +65,9 @@ UNKNOWN = [
         "unknown key 'models[0].train.max_epoch'; the nearest known key is 'models[0].train.max_epochs'",
     ),
     (GOOD + "[backtest]\nfold = 1\n", "unknown key 'backtest.fold'; the nearest known key is 'backtest.folds'"),
+    (GOOD + "[[models]]\nname = 'lstm'\nhidden = 3\n", "unknown key 'models[1].hidden'"),
     (GOOD + "[panel.resample]\nfreq = 'D'\nhow = 'sum'\nfill = 0\n", "unknown key 'panel.resample.fill'"),
     (GOOD + "[tracking]\nurl = 'http://x'\n", "unknown key 'tracking.url'; the nearest known key is 'source.url'"),
-    (GOOD + "[[steps]]\nname = 'scale'\nmethod = 'zscore'\n", "unknown key 'steps[0].method'"),
 ]
 
 

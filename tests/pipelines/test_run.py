@@ -159,8 +159,12 @@ def test_a_recipe_with_the_baseline_alone_forecasts_with_it(write: Write, run: R
 
 def test_a_baseline_without_a_score_lets_nothing_be_promoted(write: Write, run: Run) -> None:
     flat = quarters().assign(y=5.0)  # the seasonal scale is 0: no mase
-    with pytest.raises(ModelError, match="the baseline 'seasonal_naive' has no mase, so nothing can be promoted"):
+    with pytest.raises(ModelError, match=r"the baseline 'seasonal_naive' has no mase, so nothing can be promoted$"):
         run(write(TREND, data=flat))
+    short = quarters(8)  # before the one fold there is a season, and not a step more
+    head = RECIPE.replace("folds = 2", 'folds = 1\nmetric = "mae"')
+    with pytest.raises(ModelError, match=r"no mae, so nothing can be promoted: none of 1 origins .* has 4 observations"):
+        run(write(TREND, data=short, head=head))
 
 
 def test_transforms_and_last_touches_of_the_recipe_are_part_of_the_flow(write: Write, run: Run) -> None:
@@ -180,7 +184,11 @@ NAMES = [
         r"models\[0\]: model 'trend' has no option 'slop'; did you mean 'slope'\?",
     ),
     (TREND + '[[steps]]\nname = "scal"\n', r"recipe\.toml: steps\[0\]: no transform 'scal'; did you mean 'scale'\?"),
-    (TREND + '[[steps]]\nname = "scale"\noptions = { method = "z" }\n', r"steps\[0\]: transform 'scale' has no method 'z'"),
+    (
+        TREND + '[[steps]]\nname = "scale"\nmethd = "z"\n',
+        r"steps\[0\]: transform 'scale' has no option 'methd'; did you mean 'method'",
+    ),
+    (TREND + '[[steps]]\nname = "scale"\nmethod = "z"\n', r"steps\[0\]: transform 'scale' has no method 'z'"),
 ]
 
 
@@ -212,20 +220,20 @@ def test_integer_steps_are_cut_by_integers(write: Write, run: Run) -> None:
 
 
 def test_covariates_of_rows_after_as_of_are_used_and_their_target_is_not(write: Write, run: Run) -> None:
-    data = quarters(12)
+    data = quarters(16)
     data["plan"] = data["y"] * 2
-    data.loc[data["ds"] > "2011-10-01", "y"] = np.nan  # not known yet
+    data.loc[data["ds"] > "2012-10-01", "y"] = np.nan  # not known yet
     head = RECIPE.replace('path = "quarters.csv"', 'path = "quarters.csv"\ncovariates = ["plan"]')
     echo = '[[models]]\nname = "echo"\n'
-    work = run(write(echo, head=head.replace("folds = 2", 'folds = 1\nmetric = "mae"'), data=data), as_of="2011-10-01")
+    work = run(write(echo, head=head.replace("folds = 2", 'folds = 1\nmetric = "mae"'), data=data), as_of="2012-10-01")
     assert work.panel.covariate_names == ("plan",)
     assert list(pd.read_parquet(work.path("future.parquet")).columns) == ["unique_id", "ds", "plan"]
     model = work.recipe.models[0]
     beside = pd.read_parquet(work.backtest(model, "parquet"))
     assert (beside["0.5"] == 2 * beside["y"]).all()
-    assert work.future is not None and work.future[0, :, 0].tolist() == [16.0, 18.0, 20.0, 22.0]
+    assert work.future is not None and work.future[0, :, 0].tolist() == [24.0, 26.0, 28.0, 30.0]
     with pytest.raises(CovariateError, match="have no row"):
-        run(write(echo, head=head.replace("folds = 2", 'folds = 1\nmetric = "mae"')), as_of="2012-07-01").future
+        run(write(echo, head=head.replace("folds = 2", 'folds = 1\nmetric = "mae"')), as_of="2013-04-01")
 
 
 def test_two_processes_do_not_share_a_run_folder(write: Write, run: Run, tmp_path: Path) -> None:
@@ -281,13 +289,11 @@ def test_the_leaderboard_holds_the_backtest_of_each_model(write: Write, run: Run
 
 # ------------------------------------------------------------ tracked
 
-TRACKED = "[tracking]\n"
-
 
 @pytest.fixture
 def tracked(write: Write, run: Run, tracking_folder: Path) -> Callable[..., Workspace]:
-    def tracked(*parts: str, **options: Any) -> Workspace:
-        file = write(TRACKED, *parts, **{key: options.pop(key) for key in ("head", "data") if key in options})
+    def tracked(*parts: str, head: str = RECIPE, **options: Any) -> Workspace:
+        file = write(*parts, head=head.replace("[tracking]\nenabled = false\n", ""))
         return run(file, variables={"TSF_MLRUNS": str(tracking_folder)}, **options)
 
     return tracked
@@ -349,6 +355,6 @@ def test_a_rerun_makes_no_second_mlflow_run(tracked: Callable[..., Workspace]) -
 
 
 def test_a_tracking_store_that_fails_is_not_blamed_on_a_model(write: Write, run: Run, tmp_path: Path) -> None:
-    file = write(f'[tracking]\nuri = "file://{tmp_path}"\n', TREND)
+    file = write(TREND, head=RECIPE.replace("enabled = false", f'uri = "file://{tmp_path}"'))
     with pytest.raises(TrackingError, match="MLflow keeps no runs in plain files"):
         run(file)

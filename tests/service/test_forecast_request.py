@@ -1,6 +1,5 @@
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,12 +33,6 @@ def only(body: Any) -> tuple[str, str]:
     errors = refused(body)
     assert len(errors) == 1, errors
     return errors[0]
-
-
-def test_null_becomes_nan_and_whole_numbers_become_floats() -> None:
-    asked = read(one(target=[1, None, 2.5]))
-    np.testing.assert_array_equal(asked.series[0].target, [1.0, np.nan, 2.5])
-    assert asked.series[0].target.dtype == np.float64
 
 
 def test_ids_keep_their_type_to_be_echoed() -> None:
@@ -137,6 +130,7 @@ def test_a_wrong_field_of_the_request_is_named(fields: dict[str, Any], expected:
         ({"freq": None}, ("series[1].freq", "is missing: a start needs the step, such as 'h', 'D' or 'MS'")),
         ({"freq": 1.5}, ("series[1].freq", "must be a step such as 'h', 'D' or 'MS', or a whole number, got 1.5")),
         ({"freq": "D" * 33}, ("series[1].freq", "must be a step such as 'h', 'D' or 'MS', got a string of 33 characters")),
+        ({"tz": 2}, ("series[1].tz", "must be the name of a zone such as 'Europe/Berlin', got 2")),
         ({"freq": 0}, ("series[1].freq", "must lie between 1 and 2147483648 on an integer clock, got 0")),
         ({"timestamps": ["2024-01-01"]}, ("series[1].timestamps", "give either timestamps or start and freq, not both")),
         (

@@ -68,14 +68,16 @@ def test_series_of_several_clocks_are_put_back_in_their_places(ask: Ask) -> None
         {"id": "i", "start": 0, "freq": 5, "target": [1, 1]},
         daily("e", target=range(8, 16)),
         {"id": "z", "start": "2024-01-01T00:00+01:00", "freq": "D", "target": list(range(8))},
+        {"id": "b", "start": "2024-03-24", "tz": "Europe/Berlin", "freq": "D", "target": list(range(8))},
     ]
     forecasts = ask(*series, model="seasonal_naive").json()["forecasts"]
-    assert [one["id"] for one in forecasts] == ["d", "i", "e", "z"]
+    assert [one["id"] for one in forecasts] == ["d", "i", "e", "z", "b"]
     assert [one["timestamps"][0] for one in forecasts] == [
         "2024-01-09T00:00:00",
         10,
         "2024-01-09T00:00:00",
         "2024-01-08T23:00:00Z",
+        "2024-04-01T00:00:00+02:00",
     ]
 
 
@@ -217,7 +219,7 @@ def test_a_fault_of_the_service_is_500_and_says_nothing_but_its_id(
 
 def test_a_forecast_that_is_no_number_is_refused_and_not_sent_as_null(start: Ask, store: MemoryStore) -> None:
     store.put("demand", ramp_flow(slope=float("inf")))
-    body = problem(start().post("/v1/forecast", json={"series": [daily("x")]}), 422, "not-finite")
+    body = problem(start().post("/v1/forecast", json={"series": [daily("x", [1, None, 3])]}), 422, "not-finite")
     message = "its forecast is not a finite number; its values span 1 to 3, rescale them"
     assert body["errors"] == [{"field": "series[0].target", "series": "x", "message": message}]
 

@@ -15,17 +15,17 @@ from tsforecast.models.base import Facts
 DAILY = ramp_flow().facts  # freq "D", season 7
 
 
-def group(*series: dict[str, Any], facts: Facts | None = None, horizon: int = 2) -> list[Group]:
-    return panels_of(requested(*series), facts, horizon)
+def group(*series: dict[str, Any], facts: Facts | None = None) -> list[Group]:
+    return panels_of(requested(*series), facts)
 
 
 def requested(*series: dict[str, Any]) -> tuple[SeriesRequest, ...]:
     return read_request({"series": [{"id": f"s{i}"} | one for i, one in enumerate(series)]}, Settings()).series
 
 
-def refused(*series: dict[str, Any], facts: Facts | None = None, horizon: int = 2) -> list[tuple[str, str]]:
+def refused(*series: dict[str, Any], facts: Facts | None = None) -> list[tuple[str, str]]:
     with pytest.raises(Problem) as caught:
-        group(*series, facts=facts, horizon=horizon)
+        group(*series, facts=facts)
     assert (caught.value.status, caught.value.kind) == (422, "invalid-series")
     return [(error.field, error.message) for error in caught.value.errors]
 
@@ -60,13 +60,13 @@ def test_the_step_is_told_from_timestamps_when_no_model_says_it(freq: str) -> No
 
 def test_without_freq_the_one_of_the_model_is_meant_even_for_one_timestamp() -> None:
     assert group(stamps("2024-01-31"), facts=DAILY)[0].panel.freq == "D"
-    assert refused(stamps("2024-01-01", "2024-02-01"), facts=DAILY) == [
-        (
-            "series[0].timestamps[1]",
-            "missing after 2024-01-01T00:00:00: 30 steps of freq 'D' (that of the model; give freq if it is another); "
-            "send what was not observed with target null",
-        )
-    ]
+    [(field, message)] = refused(stamps("2024-01-01", "2024-02-01"), facts=DAILY)
+    assert field == "series[0].timestamps"
+    assert "lacks 30 steps of freq 'D'" in message
+    assert message.endswith(
+        "; send what was not observed with target null; "
+        "freq 'D' is that of the model, give the freq of the series if it is another"
+    )
 
 
 def test_the_season_is_that_of_the_model_on_its_own_step_and_the_usual_one_elsewhere() -> None:
@@ -107,69 +107,59 @@ def test_integer_clocks_go_by_their_step() -> None:
 @pytest.mark.parametrize(
     ("series", "field", "message"),
     [
-        (
-            {"start": "yesterday", "freq": "D", "target": [1]},
-            "start",
-            "'yesterday' is no timestamp; write ISO 8601 such as 2024-01-31 or",
-        ),
-        ({"start": "now", "freq": "D", "target": [1]}, "start", "'now' is no timestamp"),
-        ({"start": "2024-02-30", "freq": "D", "target": [1]}, "start", "'2024-02-30' does not exist"),
-        ({"start": "2024-01-01T25:00", "freq": "h", "target": [1]}, "start", "'2024-01-01T25:00' does not exist"),
-        ({"start": "2024-01-01T00:00+99:00", "freq": "h", "target": [1]}, "start", "is no timestamp"),
-        ({"start": "1500-01-01", "freq": "D", "target": [1]}, "start", "'1500-01-01' lies outside the years 1678 to 2261"),
-        ({"start": "2262-01-01", "freq": "D", "target": [1]}, "start", "'2262-01-01' lies outside the years 1678 to 2261"),
-        ({"start": "2024-01-01", "freq": "fortnight", "target": [1]}, "freq", "unknown freq 'fortnight'"),
-        (
-            {"start": "2024-01-01", "freq": 1, "target": [1]},
-            "freq",
-            "the timestamps are of a calendar clock, freq 1 of an integer one",
-        ),
-        ({"start": 1, "freq": "D", "target": [1]}, "freq", "the timestamps are of an integer clock, freq 'D' of a calendar one"),
-        (
-            {"start": "2024-01-01", "freq": "W-SUN", "target": [1]},
-            "freq",
-            "2024-01-01T00:00:00 is not on the clock of freq 'W-SUN'",
-        ),
-        (
-            {"start": "2024-01-01", "freq": "9YS", "target": [1] * 50},
-            "freq",
-            "52 steps of freq '9YS-JAN' reach over more than 400 years",
-        ),
-        ({"start": "2024-01-01", "freq": "900000h", "target": [1] * 6}, "freq", "8 steps of freq '900000h' reach over more"),
-        ({"start": "2024-01-01", "freq": "99999999999999999999D", "target": [1]}, "freq", "freq '99999999999999999999D'"),
-        (stamps("2024-01-01", "2024-01-02", "2024-01-02"), "timestamps[2]", "2024-01-02T00:00:00 comes twice"),
-        (stamps("2024-01-02", "2024-01-01"), "timestamps[1]", "2024-01-01T00:00:00 comes after 2024-01-02"),
-        (stamps("2024-01-01", "2024-01-02T06:00") | {"freq": "D"}, "timestamps[1]", "is not a step of freq 'D'"),
-        (
-            stamps("2024-01-01", "2024-01-03") | {"freq": "D"},
-            "timestamps[1]",
-            "missing after 2024-01-01T00:00:00: 1 step of freq 'D'; send",
-        ),
-        (stamps("2024-01-01", "soon"), "timestamps[1]", "'soon' is no timestamp"),
-        (stamps("2024-01-01", "2024-02-31"), "timestamps[1]", "'2024-02-31' does not exist"),
-        (stamps("2024-01-01T00:00Z", "2024-01-02T00:00"), "timestamps[1]", "'2024-01-02T00:00' has no UTC offset, others have"),
-        ({"timestamps": [3, 2], "target": [1, 2]}, "timestamps[1]", "2 comes after 3; sort them"),
-        (
-            {"timestamps": [1, 2, 4], "target": [1, 2, 3]},
-            "timestamps[2]",
-            "missing after 2: 1 step of freq 1 (as the timestamps say; give freq if it is another); send",
-        ),
+        ({"start": "yesterday"}, "start", "'yesterday' in 'start' is no timestamp; write ISO 8601 such as 2024-01-31 or"),
+        ({"start": "now"}, "start", "'now' in 'start' is no timestamp"),
+        ({"start": "2024-02-30"}, "start", "'2024-02-30' in 'start' is no timestamp"),
+        ({"start": "1500-01-01"}, "start", "'1500-01-01' in 'start' is no timestamp"),
+        ({"freq": "fortnight"}, "freq", "unknown freq 'fortnight'"),
+        ({"freq": "99999999999999999999D"}, "freq", "unknown freq '99999999999999999999D'"),
+        ({"freq": 1}, "freq", "freq 1 is for integer steps, 'start' holds timestamps"),
+        ({"start": 1}, "freq", "freq 'D' needs timestamps, 'start' holds integer steps"),
+        ({"freq": "W-SUN"}, "start", "starts at 2024-01-01, which is not on the clock of freq 'W-SUN'"),
+        ({"tz": "Mars/Olympus"}, "tz", "'Mars/Olympus' is no zone; give an IANA name such as 'Europe/Berlin'"),
+        (stamps("2024-01-01", "2024-01-02", "2024-01-02"), "timestamps", "2024-01-02"),
+        (stamps("2024-01-01", "2024-01-02T06:00") | {"freq": "D"}, "timestamps", "2024-01-02T06:00"),
+        (stamps("2024-01-01", "2024-01-03") | {"freq": "D"}, "timestamps", "lacks 1 step of freq 'D'"),
+        (stamps("2024-01-01", "soon"), "timestamps", "'soon' in 'timestamps' is no timestamp"),
+        (stamps("2024-01-01T00:00Z", "2024-01-02T00:00"), "timestamps", "UTC offset"),
+        (stamps("2024-01-01"), "freq", "its step cannot be told; pass freq, such as freq='h'"),
+        ({"timestamps": [1, 2, 4], "target": [1, 2, 3]}, "timestamps", "lacks 1 step of freq 1"),
     ],
 )
-def test_a_clock_that_makes_no_sense_is_refused_with_its_place(series: dict[str, Any], field: str, message: str) -> None:
-    facts = DAILY if isinstance(series.get("timestamps", [0])[0], str) else None
-    [(where, told)] = refused(series, facts=facts)
+def test_a_clock_that_makes_no_sense_is_refused_with_its_field(series: dict[str, Any], field: str, message: str) -> None:
+    if "timestamps" not in series:
+        series = {"start": "2024-01-01", "freq": "D", "target": [1.0]} | series
+    [(where, told)] = refused(series)
     assert where == f"series[0].{field}"
     assert message in told
 
 
-def test_a_step_that_cannot_be_told_is_asked_for() -> None:
-    for moments in (["2024-01-01", "2024-01-02"], ["2024-01-01", "2024-01-02", "2024-01-09"]):
-        [(field, message)] = refused(stamps(*moments))
-        assert (field, message) == (
-            "series[0].freq",
-            "the step cannot be told from these timestamps; give freq, such as 'h', 'D' or 'MS'",
-        )
+@pytest.mark.parametrize("freq", ["9YS", "900000h", "9999D", "99999W"])
+def test_steps_that_reach_beyond_what_a_clock_can_show_are_refused(freq: str) -> None:
+    [(_, message)] = refused({"start": "2024-01-01", "freq": freq, "target": [1.0] * 5000})
+    assert "2262" in message or "not on the clock" in message
+
+
+def test_timestamps_in_any_order_are_sorted_with_their_values() -> None:
+    series = {"timestamps": ["2024-01-03", "2024-01-01", "2024-01-02"], "target": [3.0, 1.0, None]}
+    np.testing.assert_array_equal(group(series)[0].panel.target, [1.0, np.nan, 3.0])
+
+
+def test_days_of_a_zone_go_by_its_wall_clock_across_the_change_to_summer_time() -> None:
+    moments = ["2024-03-30T00:00+01:00", "2024-03-31T00:00+01:00", "2024-04-01T00:00+02:00"]
+    assert refused(stamps(*moments) | {"freq": "D"})[0][0] == "series[0].timestamps"  # in UTC one day has 23 hours
+    berlin = {"freq": "D", "tz": "Europe/Berlin"}
+    groups = group(stamps(*moments) | berlin, {"start": "2024-03-30", "target": [1.0] * 3} | berlin)
+    [(places, panel)] = [(one.places, one.panel) for one in groups]
+    assert (places, panel.tz, panel.freq) == ((0, 1), "Europe/Berlin", "D")
+    np.testing.assert_array_equal(panel.timestamps[:3], panel.timestamps[3:])
+
+
+def test_offsets_are_moved_to_the_zone_of_the_model_and_local_times_stay_local() -> None:
+    facts = replace(DAILY, tz="Europe/Berlin")
+    moments = ["2024-03-30T00:00+01:00", "2024-03-31T00:00+01:00", "2024-04-01T00:00+02:00"]
+    assert group(stamps(*moments), facts=facts)[0].panel.tz == "Europe/Berlin"
+    assert group(stamps("2024-03-30", "2024-03-31"), facts=facts)[0].panel.tz is None
 
 
 def test_every_series_with_a_bad_clock_is_named() -> None:

@@ -47,7 +47,10 @@ def test_the_grid_of_every_alias_is_that_of_pandas(alias):
     [
         ("H", "h"), ("60min", "h"), ("T", "min"), ("1h30min", "90min"), ("24h", "24h"), ("d", "D"), ("W", "W-SUN"), ("M", "ME"),
         ("Q", "QE-DEC"), ("QS-OCT", "QS-JAN"), ("QE-MAR", "QE-DEC"), ("A", "YE-DEC"), ("AS-JUL", "YS-JUL"), (3, 3),
-        ("0.5h", "30min"),
+        ("0.5h", "30min"), ("S", "s"), ("L", "ms"), ("U", "us"), ("N", "ns"), ("90s", "90s"), ("120s", "2min"), ("1.5D", "36h"),
+        ("1D12h", "36h"), ("BM", "BME"), ("SM", "SME"), ("SMS-15", "SMS"), ("BQ", "BQE-DEC"), ("BA", "BYE-DEC"), ("BAS", "BYS-JAN"),
+        ("Y", "YE-DEC"), ("q", "QE-DEC"), ("w-mon", "W-MON"), ("qs", "QS-JAN"), ("ms", "ms"), ("MS", "MS"), ("2Q-FEB", "2QE-NOV"),
+        (" 2 h ", "2h"), ("QS-DEC", "QS-MAR"), ("QE-JAN", "QE-OCT"), ("B", "B"), (np.int64(2), 2),
     ],
 )  # fmt: skip
 def test_other_names_of_a_frequency_give_the_canonical_one(given, canonical):
@@ -66,6 +69,11 @@ def test_a_pandas_offset_says_its_alias():
         ("m", "did you mean 'min' .minutes. or 'ME'"),
         ("W-XYZ", "unknown freq 'W-XYZ'"),
         ("1.5MS", "unknown freq '1.5MS'"),
+        ("9999999W", "unknown freq '9999999W'"),
+        ("99999999999h", "unknown freq '99999999999h'"),
+        ("2h30m", "unknown freq '2h30m'"),
+        ("C", "unknown freq 'C'"),
+        ("W-15", "unknown freq 'W-15'"),
         ("0h", "unknown freq '0h'"),
         ("", "unknown freq ''"),
         ("٣D", "unknown freq '٣D'"),
@@ -84,7 +92,9 @@ def test_what_is_no_frequency_is_refused_with_examples(freq, message):
 
 @pytest.mark.parametrize(
     ("freq", "season"),
-    [("h", 24), ("15min", 96), ("5h", 1), ("s", 60), ("D", 7), ("7D", 52), ("B", 5), ("W-MON", 52), ("MS", 12), ("QE-DEC", 4),
+    [("h", 24), ("2h", 12), ("3h", 8), ("30min", 48), ("15min", 96), ("10min", 144), ("5min", 288),
+     ("min", 1440), ("10s", 6), ("ms", 1000), ("24h", 7), ("36h", 1), ("14D", 26), ("2D", 1), ("2W", 26), ("6MS", 2), ("BME", 12),
+     ("2QS", 2), ("12MS", 1), ("5h", 1), ("s", 60), ("D", 7), ("7D", 52), ("B", 5), ("W-MON", 52), ("MS", 12), ("QE-DEC", 4),
      ("YS-JAN", 1), ("2MS", 6), ("SMS", 24), (1, 1)],
 )  # fmt: skip
 def test_each_frequency_has_its_usual_season(freq, season):
@@ -149,3 +159,36 @@ def test_each_frequency_has_the_cycles_that_change_from_step_to_step():
         values, names = calendar_features(when, freq)
         assert values.shape == (2, 3, 2 * count) and len(names) == 2 * count
     assert calendar_features(np.zeros((2, 3), dtype=np.int64), 1)[0].shape == (2, 3, 0)
+
+
+def test_the_days_of_a_month_and_a_year_go_round_once_whatever_their_number():
+    dates = np.array(["2023-02-15", "2024-02-15", "2023-07-02T12:00", "2024-07-02"], dtype="datetime64[ns]")
+    values, names = calendar_features(dates, "D")
+    half = names.index("day_of_month_cos")
+    assert values[0, half] == pytest.approx(-1)  # 14 of 28 days
+    assert values[1, half] == pytest.approx(np.cos(2 * np.pi * 14 / 29))
+    assert values[2, names.index("day_of_year_cos")] == pytest.approx(np.cos(2 * np.pi * 182 / 365))
+    assert values[3, names.index("day_of_year_cos")] == pytest.approx(-1)  # 183 of 366
+
+
+def test_months_seconds_and_five_day_weeks_have_their_own_cycles():
+    def at(freq, moment):
+        values, names = calendar_features(np.array([moment], dtype="datetime64[ns]"), freq)
+        return dict(zip(names, values[0], strict=True))
+
+    assert at("MS", "2024-04-01") == pytest.approx({"month_of_year_sin": 1, "month_of_year_cos": 0})
+    assert at("s", "2024-01-01T00:15:30")["second_of_minute_cos"] == pytest.approx(-1)
+    assert at("min", "2024-01-01T00:15:00")["minute_of_hour_sin"] == pytest.approx(1)
+    assert "hour_of_day_sin" not in at("24h", "2024-01-01") and "day_of_week_sin" not in at("7D", "2024-01-01")
+    assert "day_of_week_sin" not in at("5B", "2024-01-01") and "day_of_week_sin" in at("7B", "2024-01-01")
+
+
+def test_a_day_off_its_weekday_quarter_or_business_day_is_not_on_the_grid():
+    for freq, on, off in (
+        ("QS-JAN", "2024-04-01", "2024-05-01"),
+        ("W-SUN", "2024-01-07", "2024-01-08"),
+        ("B", "2024-01-05", "2024-01-06"),
+    ):
+        for moment, told in ((on, True), (off, False)):
+            moments = np.array([moment], dtype="datetime64[ns]")
+            assert grid_positions(clock_of(freq), moments, np.array([0, 1]))[1].tolist() == [told]

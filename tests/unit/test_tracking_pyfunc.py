@@ -202,10 +202,7 @@ def test_an_integer_clock_goes_in_and_out_as_whole_numbers(tmp_path):
 def test_a_zoned_model_takes_times_without_a_zone_as_utc_and_answers_in_its_zone():
     start = np.datetime64("2024-01-31T23:00", "ns")  # midnight in Berlin
     panel = panel_of({"a": 21}, tz="Europe/Berlin")
-    panel = panel.__class__(
-        **{name: getattr(panel, name) for name in panel.__slots__}
-        | {"timestamps": start + np.arange(21) * np.timedelta64(1, "D")}
-    )
+    panel = replace(panel, timestamps=start + np.arange(21) * np.timedelta64(1, "D"))
     served = ServedFlow(fitted(panel))
     frame = long_frame(panel)
     assert frame["ds"].iloc[0] == pd.Timestamp("2024-01-31T23:00")

@@ -1,11 +1,13 @@
 """Transforms: there and back, their numbers by hand and against loops, and JSON that loses nothing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import boxcox
 from scipy.stats import boxcox_normmax
 
 from tsforecast.errors import ArtifactError, OptionError, TransformError
@@ -98,13 +100,13 @@ def test_a_series_without_spread_or_values_is_only_centred(method):
 
 @pytest.mark.parametrize(("name", "options"), EVERY)
 @given(values=st.lists(st.floats(1e-3, 1e6), min_size=4, max_size=12), hole=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_what_is_applied_is_inverted_exactly_and_order_is_kept(name, options, values, hole):
     panel = panel_of(a=[*values, NAN, values[0]] if hole else values, b=values[::-1])
     fitted = build_transform(name, **options).fit(panel)
     applied = fitted.apply(panel)
     if name != "fill":
-        np.testing.assert_allclose(fitted.invert_panel(applied).target, panel.target, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(fitted.invert_panel(applied).target, panel.target, rtol=1e-9, atol=1e-14 * max(values))
     quantiles = fitted.invert(forecast_of(panel, [-1e9, -3.0, -0.5, 0.0, 0.5, 3.0, 1e9])).quantiles
     assert np.isfinite(quantiles).all()
     assert (np.diff(quantiles, axis=-1) >= 0).all()
@@ -164,6 +166,9 @@ def test_values_outside_the_domain_are_named(name, message):
     with pytest.raises(TransformError, match=message) as caught:
         build_transform(name).fit(panel_of(a=[1.0], b=[2.0, -1.0]))
     assert (caught.value.series_id, caught.value.field) == ("b", "target")
+    fitted = build_transform(name).fit(panel_of(a=[1.0], b=[2.0, 3.0]))
+    with pytest.raises(TransformError, match=message):  # a history given later
+        fitted.apply(panel_of(a=[1.0], b=[2.0, -1.0]))
 
 
 @pytest.mark.parametrize(
@@ -184,3 +189,78 @@ def test_unknown_transforms_and_options_are_refused_with_the_nearest(name, optio
 def test_a_stored_transform_of_another_version_is_refused():
     with pytest.raises(ArtifactError, match="no transform 'difference'; this version has fill, scale, log1p, box_cox: upgrade"):
         transform_from_json({"name": "difference"})
+
+
+def test_box_cox_is_the_power_of_the_value_over_its_geometric_mean():
+    panel = panel_of(a=np.exp(np.random.default_rng(2).normal(size=50)))
+    fitted = build_transform("box_cox").fit(panel)
+    mean = np.exp(np.log(panel.target).mean())
+    np.testing.assert_allclose(fitted.apply(panel).target, boxcox(panel.target / mean, fitted.exponent[0]), rtol=1e-12)
+
+
+def test_box_cox_keeps_an_exponent_under_which_small_and_large_values_come_back_exactly():
+    panel = panel_of(a=[1e6, 1e6, 1e6, 1e-3], b=[1e-3, 1e-3, 1e-3, 1e6], c=[1e6, 1e-9])
+    for scope in ("series", "panel"):
+        fitted = build_transform("box_cox", scope=scope).fit(panel)
+        np.testing.assert_allclose(fitted.invert_panel(fitted.apply(panel)).target, panel.target, rtol=1e-9)
+    assert len(set(fitted.exponent)) == 1
+
+
+def test_outside_the_values_a_power_can_have_box_cox_gives_zero_or_its_reach():
+    panel = panel_of(a=[1.0, 2.0, 4.0, 3.0])
+    fitted = build_transform("box_cox").fit(panel)
+    for exponent, low, high in ((2.0, 0.0, 4000.0), (0.0, 0.0, 4000.0), (-1.0, 0.0, 4000.0)):
+        bent = replace(fitted, exponent=np.array([exponent]))
+        found = bent.invert(forecast_of(panel, [-1e6, 0.0, 1e9])).quantiles.ravel()
+        np.testing.assert_allclose(found, [low, fitted.geometric_mean[0], high], atol=1e-5)
+    more = fitted.for_panel(panel_of(a=[1.0, 9.0]))
+    assert more.invert(forecast_of(panel, [1e9])).quantiles.ravel() == pytest.approx(9000)
+    assert fitted.invert(forecast_of(panel, [1e9])).quantiles.ravel() == pytest.approx(4000)  # the fitted one is as it was
+
+
+def test_one_exponent_for_the_panel_is_used_for_series_that_come_later_too():
+    rng = np.random.default_rng(0)
+    fitted = build_transform("box_cox", scope="panel").fit(panel_of(a=np.exp(rng.normal(size=50)), b=np.exp(rng.normal(size=50))))
+    later = panel_of(c=rng.normal(10, 1, size=50) ** 2, b=[3.0, 4.0])
+    ready = fitted.for_panel(later)
+    assert set(ready.exponent) == set(fitted.exponent)
+    np.testing.assert_allclose(ready.invert_panel(ready.apply(later)).target, later.target, rtol=1e-9)
+    assert fitted.geometric_mean[1] in ready.geometric_mean  # b keeps its own
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_a_series_never_observed_passes_through(name, options):
+    panel = panel_of(a=[NAN, NAN], b=[1.0, 2.0, 4.0])
+    fitted = build_transform(name, **options).fit(panel)
+    json.dumps(fitted.to_json(), allow_nan=False)
+    there = fitted.apply(panel)
+    np.testing.assert_allclose(fitted.invert_panel(there).target, panel.target, rtol=1e-12)
+    assert np.isfinite(fitted.invert(forecast_of(panel, [-1.0, 0.0, 1.0])).quantiles).all()
+
+
+@pytest.mark.parametrize("method", ["zscore", "minmax", "minmax_symmetric", "robust"])
+def test_scales_stand_numbers_whose_squares_do_not_exist(method):
+    panel = panel_of(a=[1e200, -1e200, 5e199], b=[1e-200, 3e-200, 9e-200])
+    there = build_transform("scale", method=method).fit(panel).apply(panel).target
+    assert np.isfinite(there).all()
+    assert 0.5 < np.ptp(there[:3]) < 5
+
+
+def test_a_robust_scale_of_mostly_equal_values_falls_back_to_the_others():
+    assert build_transform("scale", method="robust").fit(panel_of(a=[0.0] * 24 + [5.0])).spread[0] == pytest.approx(0.9797959)
+
+
+def test_a_chain_fits_applies_and_inverts_exactly_also_after_json():
+    panel = panel_of(season=3, a=[1.0, 5.0, NAN, 2.0, 6.0, 30.0, NAN], b=[400.0, 100.0, 900.0, 200.0])
+    chain = [("fill", {"method": "seasonal"}), ("log1p", {}), ("scale", {"method": "robust"})]
+    fitted, there = [], panel
+    for name, options in chain:
+        fitted.append(build_transform(name, **options).fit(there))
+        there = fitted[-1].apply(there)
+    assert np.isfinite(there.target).all()
+    back, forecast = there, forecast_of(panel, [-1.0, 0.0, 2.0])
+    for one in reversed([transform_from_json(json.loads(json.dumps(one.to_json()))) for one in fitted]):
+        back, forecast = one.invert_panel(back), one.invert(forecast)
+    np.testing.assert_allclose(back.target, fitted[0].apply(panel).target, rtol=1e-9)
+    median = np.median([1, 5, 3.5, 2, 6, 30, 2])  # 3.5: no season before it, so half way; the last 2: a season before
+    assert forecast.quantiles[0, 0, 1] == pytest.approx(median)

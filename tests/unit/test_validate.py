@@ -22,6 +22,7 @@ from tsforecast.errors import (
 )
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.calendar import normalise_freq
+from tsforecast.preprocessing.validate import panel_from_lists
 
 HOURS = pd.date_range("2024-01-01", periods=48, freq="h")
 ALIASES = [
@@ -181,6 +182,10 @@ def test_the_frame_is_left_as_it_is_and_stays_writable():
     assert panel.target[0] == 0.0
     frame.loc[0, "y"] = 0.0
     pd.testing.assert_frame_equal(frame, before)
+    steps = frame_of(a=np.arange(5))
+    panel = panel_from_frame(steps)
+    assert not np.shares_memory(panel.timestamps, steps["ds"].to_numpy())
+    assert not np.shares_memory(panel.target, steps["y"].to_numpy())
 
 
 def test_inserted_steps_are_nan_in_the_covariates_too():
@@ -286,13 +291,15 @@ def test_a_timestamp_twice_in_a_series_is_refused_wherever_it_stands():
     times = "2024-01-01T03:00:00, 2024-01-01T04:00:00"
     message = f"series 'b' has 2 timestamps more than once: {times}; keep one row each by repair.drop_duplicates"
     refused(DuplicateError, message, frame, series="b", field="ds")
+    lone = frame.drop(columns="unique_id")
+    refused(DuplicateError, r"'series' has 48 .* \(48 in all\).*of several series.*by id_col=", lone, series="series", field="ds")
 
 
 def test_gaps_are_refused_with_the_first_missing_timestamps_their_number_and_the_way_out():
     frame = frame_of(a=HOURS, b=HOURS.delete([3, 7, 8, 20]), c=HOURS.delete([1]))
     first = "2024-01-01T03:00:00, 2024-01-01T07:00:00, 2024-01-01T08:00:00"
     message = (
-        rf"series 'b' lacks 4 steps of freq 'h' \(as most rows say\): {first} … \(4 in all\); 1 other series have gaps; "
+        rf"series 'b' lacks 4 steps of freq 'h' \(as most rows say\): {first} … \(4 in all\), and 1 more series likewise; "
         "pass missing_steps='insert' to add them as not observed, or use repair.resample"
     )
     refused(GapError, message, frame, series="b", field="ds")
@@ -324,10 +331,34 @@ def test_a_timestamp_off_the_clock_is_refused():
 
 def test_series_of_different_frequencies_are_refused_with_both():
     days = pd.date_range("2024-01-01", periods=20)
-    message = "the series step by different frequencies: 'b' by 'D', 'a' by 'h'; make one panel for each"
+    message = (
+        "the series step by different frequencies: 'b' by 'D', 'a' by 'h'; make one panel for each, bring them to one clock by "
+        "repair.resample, or, if rows are only missing, pass freq='h' with missing_steps='insert'"
+    )
     refused(FrequencyError, message, frame_of(a=HOURS, b=days), series="b", field="ds")
     months = pd.date_range("2024-01-01", periods=6, freq="MS")
+    weekdays = pd.date_range("2024-01-01", periods=19, freq="B")
     refused(FrequencyError, "'m' by 'MS', 'd' by 'D'", frame_of(m=months, d=days), series="m", field="ds")
+    refused(FrequencyError, "'b' by 'B', 'd' by 'D'", frame_of(d=days, b=weekdays), series="b", field="ds")
+    minutes = pd.date_range("2024-01-01", periods=5, freq="min")
+    refused(FrequencyError, "'a' by 'h', 'm' by 'min'", frame_of(a=HOURS, m=minutes), series="a", field="ds")
+    many = frame_of(a=pd.date_range("2024-01-01", periods=200, freq="h"), m=minutes)
+    refused(FrequencyError, "'m' by 'min', 'a' by 'h'", many, series="m", field="ds")
+    two = frame_of(t=[0, 2, 4, 6, 8], u=[0, 3, 6, 9, 12])
+    refused(FrequencyError, "'t' by 2, most rows by 1; make", two, series="t", field="ds")
+
+
+def test_inserting_steps_does_not_turn_a_series_of_a_coarser_freq_into_holes_unless_the_freq_is_asked_for():
+    days, months = pd.date_range("2024-01-01", periods=20), pd.date_range("2024-01-01", periods=6, freq="MS")
+    message = "the series step by different frequencies"
+    refused(FrequencyError, message, frame_of(a=HOURS, b=days), missing_steps="insert", series="b", field="ds")
+    holey = days.delete([3, 9])  # days with gaps, among hours: still days
+    refused(FrequencyError, "'b' by 'D'", frame_of(a=HOURS, b=holey), missing_steps="insert", series="b", field="ds")
+    refused(FrequencyError, "'m' by 'MS'", frame_of(d=days, m=months), missing_steps="insert", series="m", field="ds")
+    asked = panel_from_frame(frame_of(a=HOURS, b=days), freq="h", missing_steps="insert")
+    assert asked.lengths.tolist() == [48, 19 * 24 + 1]
+    sparse = panel_from_frame(frame_of(a=HOURS, b=HOURS[[0, 7, 14]], c=HOURS[[0, 5, 7, 20]]), missing_steps="insert")
+    assert sparse.lengths.tolist() == [48, 15, 21]  # too few or too uneven rows to have a step of their own
 
 
 def test_one_observation_needs_a_freq_and_the_freq_must_be_of_the_kind_of_the_timestamps():
@@ -349,6 +380,45 @@ def test_a_season_that_is_no_positive_int_is_refused(season):
 def test_an_unknown_way_with_missing_steps_is_refused():
     message = "missing_steps must be 'error' or 'insert', got 'nan'"
     refused(OptionError, message, frame_of(a=HOURS), missing_steps="nan", field="missing_steps")
+
+
+def test_days_of_a_zone_that_are_days_of_utc_are_lengths_of_24_hours():
+    clock = pd.date_range("2024-03-01", periods=60, freq="D", tz="UTC").tz_convert("Europe/Berlin")
+    assert panel_from_frame(frame_of(a=clock)).freq == "24h"
+    refused(
+        FrequencyError,
+        "29 of its 60 timestamps off that clock: 2024-04-01T02:00:00",
+        frame_of(a=clock),
+        freq="D",
+        series="a",
+        field="ds",
+    )
+    assert panel_from_frame(frame_of(a=clock.tz_localize(None)[:20]), freq="24h").freq == "D"  # without a zone they are one
+
+
+def test_a_weekly_freq_of_the_wrong_weekday_is_refused_with_the_right_one():
+    mondays = pd.date_range("2024-01-01", periods=9, freq="W-MON")
+    message = r"does not step by freq 'W-SUN' \(as asked\): 9 of its 9 timestamps off that clock.*steps are those of freq='W-MON'"
+    refused(FrequencyError, message, frame_of(a=mondays), freq="W", series="a", field="ds")
+    refused(
+        FrequencyError,
+        "its only timestamp off that clock: 2024-01-01;",
+        frame_of(a=mondays[:1]),
+        freq="W",
+        series="a",
+        field="ds",
+    )
+
+
+def test_the_row_that_stands_off_the_clock_is_named_even_where_it_is_the_first():
+    clock = HOURS.to_series().reset_index(drop=True)
+    clock[0] += pd.Timedelta("90s")
+    refused(
+        FrequencyError, "1 of its 48 timestamps off that clock: 2024-01-01T00:01:30;", frame_of(a=clock), series="a", field="ds"
+    )
+    months = pd.date_range("2024-01-01", periods=12, freq="MS").to_series().reset_index(drop=True)
+    months[4] += pd.Timedelta("3D")
+    refused(FrequencyError, "'MS' .*1 of its 12 .*: 2024-05-04;", frame_of(a=months), series="a", field="ds")
 
 
 # Whatever comes
@@ -468,3 +538,111 @@ def test_the_only_series_needs_no_id_in_its_future_and_a_panel_without_covariate
         CovariateError, match=re.escape("the panel has no covariates, so they have no future; build it by panel_from_frame")
     ):
         future_from_frame(frame, panel_from_frame(frame[:5]), 2)
+
+
+# Lists
+
+
+def test_lists_with_starts_give_the_panel_of_the_same_frame():
+    for freq in ALIASES:
+        clock = pd.date_range("2021-03-03", periods=30, freq=freq)
+        frame = frame_of(b=clock[3:20], a=clock)
+        panel = panel_from_lists(
+            ids=["b", "a"],
+            starts=[str(clock[3].isoformat()), str(clock[0].isoformat())],
+            targets=[frame["y"][:17].tolist(), frame["y"][17:].to_numpy()],
+            freq=freq,
+        )
+        assert same(panel, panel_from_frame(frame, freq=freq)), freq
+
+
+def test_lists_with_timestamps_give_the_panel_of_the_same_frame_and_none_is_not_observed():
+    texts = HOURS.strftime("%Y-%m-%dT%H:%M").tolist()
+    panel = panel_from_lists(
+        ids=[7, "b"], timestamps=[texts[:3], texts[::-1]], targets=[[1, None, float("nan")], list(range(48))]
+    )
+    assert (panel.series_ids, panel.freq, panel.season, panel.tz) == (("7", "b"), "h", 24, None)
+    np.testing.assert_array_equal(panel.target, [1, np.nan, np.nan, *range(47, -1, -1)])
+    steps = panel_from_lists(ids=["a"], timestamps=[[4, 6, 8]], targets=[[1, 2, 3]], season=12)
+    assert (steps.freq, steps.season, steps.timestamps.tolist()) == (2, 12, [4, 6, 8])
+    assert panel_from_lists(ids=["a"], starts=[5], targets=[[1, 2]], freq=3).timestamps.tolist() == [5, 8]
+
+
+def test_lists_without_offsets_are_on_the_wall_of_the_zone_and_those_with_offsets_are_moved_to_it():
+    wall = panel_from_lists(ids=["a"], starts=["2024-03-30"], targets=[[1, 2, 3]], freq="D", tz="Europe/Berlin")
+    assert wall.timestamps.astype("M8[h]").astype(str).tolist() == ["2024-03-29T23", "2024-03-30T23", "2024-03-31T22"]
+    moved = panel_from_lists(ids=["a"], starts=["2024-03-29T23:00:00Z"], targets=[[1, 2, 3]], freq="D", tz="Europe/Berlin")
+    assert same(wall, moved)
+    utc = panel_from_lists(ids=["a"], timestamps=[["2024-03-30T00:00+01:00", "2024-03-30T01:00+01:00"]], targets=[[1, 2]])
+    assert (utc.tz, str(utc.timestamps[0])) == ("UTC", "2024-03-29T23:00:00.000000000")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message", "series", "field"),
+    [
+        ({"ids": []}, SchemaError, "there is no series; send at least one", None, "ids"),
+        ({"ids": [1, "1"]}, SchemaError, "ids 1 and '1' in 'ids' read the same as text", "1", "ids"),
+        ({"ids": ["a", "b"]}, SchemaError, "there are 2 ids and 1 targets; send one for each series", None, "targets"),
+        ({"starts": None}, SchemaError, r"pass either starts \(with freq\) or timestamps", None, "timestamps"),
+        ({"starts": ["2024"] * 2}, SchemaError, "there are 1 ids and 2 starts", None, "starts"),
+        ({"freq": None}, FrequencyError, "starts need a freq, such as 'h' or 'D'", None, "freq"),
+        ({"freq": "nonsense"}, FrequencyError, "unknown freq 'nonsense'", None, "freq"),
+        ({"freq": 1}, FrequencyError, "freq 1 is for integer steps, 'starts' holds timestamps", None, "freq"),
+        (
+            {"freq": "W-SUN"},
+            FrequencyError,
+            "series 'a' starts at 2024-01-01, which is not on the clock of freq 'W-SUN'",
+            "a",
+            "starts",
+        ),
+        ({"freq": "YS", "targets": [[1.0] * 300]}, FrequencyError, "299 steps reach beyond April 2262", None, "freq"),
+        ({"targets": [[]]}, SchemaError, "series 'a' has no values; send at least one", "a", "targets"),
+        (
+            {"targets": [[1, "2"]]},
+            SchemaError,
+            r"series 'a' has '2' \(str\) among its numbers, place 1; send numbers",
+            "a",
+            "targets",
+        ),
+        ({"targets": [[1, True]]}, SchemaError, r"series 'a' has 'True' \(bool\) among its numbers", "a", "targets"),
+        ({"targets": [[1, 2, -np.inf]]}, SchemaError, "series 'a' has an infinite value, place 2; send null", "a", "targets"),
+        ({"targets": [[1, 10**400]]}, SchemaError, "series 'a' has an infinite value, place 1", "a", "targets"),
+        (
+            {"starts": ["2024-13-01"]},
+            SchemaError,
+            "series 'a': '2024-13-01' in 'starts' is no timestamp; write ISO",
+            "a",
+            "starts",
+        ),
+        ({"starts": ["01/02/2024"]}, SchemaError, "series 'a': '01/02/2024' in 'starts' is no timestamp", "a", "starts"),
+        (
+            {"starts": [1.5]},
+            SchemaError,
+            r"series 'a': '1.5' \(float\) is no timestamp; send ISO 8601 texts, or int",
+            "a",
+            "starts",
+        ),
+        ({"starts": [2**63]}, SchemaError, "series 'a': step 9223372036854775808 is beyond 2", "a", "starts"),
+        ({"tz": "Mars/Base"}, SchemaError, "'tz' has zone Mars/Base, which has no IANA name", None, "tz"),
+        ({"season": 0}, OptionError, "season must be a positive number of steps, got 0", None, "season"),
+    ],
+)
+def test_lists_that_make_no_panel_are_refused(changes, kind, message, series, field):
+    good = {"ids": ["a"], "starts": ["2024-01-01"], "targets": [[1.0, 2.0]], "freq": "D"}
+    assert panel_from_lists(**good).lengths.tolist() == [2]
+    with pytest.raises(kind, match=message) as caught:
+        panel_from_lists(**good | changes)
+    assert (caught.value.series_id, caught.value.field) == (series, field)
+
+
+def test_lists_of_timestamps_have_the_checks_of_frames():
+    def refuse(kind, message, times, targets=((1.0, 2.0, 3.0),)):
+        with pytest.raises(kind, match=message) as caught:
+            panel_from_lists(ids=["a"], timestamps=[times], targets=targets)
+        assert (caught.value.series_id, caught.value.field) == ("a", "timestamps")
+
+    refuse(SchemaError, "series 'a' has 2 timestamps and 3 values; send one for each", ["2024-01-01", "2024-01-02"])
+    refuse(GapError, "series 'a' lacks 1 step of freq 1", [0, 1, 3])
+    refuse(DuplicateError, "series 'a' has 1 timestamp more than once: 2024-01-01;", ["2024-01-01", "2024-01-01", "2024-01-02"])
+    mixed = ["2024-01-01T00:00", "2024-01-01T01:00Z", "2024-01-01T02:00"]
+    refuse(SchemaError, "series 'a': timestamps without a zone stand beside others in UTC offsets", mixed)

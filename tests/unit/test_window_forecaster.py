@@ -1,9 +1,15 @@
 """What all network models share, piece by piece; the promises of each model are in tests/contract."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+import tsforecast
 from tsforecast.errors import HistoryTooShort, OptionError
 from tsforecast.models.registry import build_model
 from tsforecast.models.window_forecaster import WindowData, default_context, default_patch, spread_quantiles
@@ -188,3 +194,26 @@ def test_training_learns_the_season_from_other_series():
     forecast = predictor.predict(panel_of(*[y[:120] for y in fresh]))
     error = np.abs(forecast.median - np.stack([y[120:] for y in fresh])).mean()
     assert error < 0.35
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_mixed_precision_trains_and_forecasts_in_full(name):
+    panel = panel_of(*[y + 1e6 for y in waves()])
+    predictor = tiny(name, space="linear").fit(panel, horizon=4, train=replace(FAST, precision="bf16-mixed", accelerator="cpu"))
+    assert np.abs(predictor.predict(panel).median - 1e6).max() < 100
+    assert all(parameter.dtype == torch.float32 for parameter in predictor.network.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_a_model_trained_on_a_gpu_loads_on_a_cpu(name, tmp_path):
+    panel = panel_of(*waves())
+    predictor = tiny(name).fit(panel, horizon=4, train=replace(FAST, accelerator="cuda", precision="bf16-mixed"))
+    predictor.save(tmp_path)
+    script = f"import tsforecast; p = tsforecast.load_model({str(tmp_path)!r}); print(p.facts.horizon)"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "4"
+    found = tsforecast.load_model(tmp_path).predict(panel).quantiles
+    np.testing.assert_array_equal(found, predictor.predict(panel).quantiles)

@@ -96,7 +96,7 @@ class WindowForecaster(Forecaster):
             max_epochs=12,
             steps_per_epoch=100,
             batch_size=256,
-            learning_rate=2e-3,
+            learning_rate=4e-3,
             patience=6,
             schedule="one_cycle",
             average_decay=0.99,

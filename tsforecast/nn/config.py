@@ -26,7 +26,6 @@ class TrainConfig:
     average_decay: float | None = None  # of the exponential moving average of the weights; 0 = no averaging
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"  # "auto" | "cpu" | "cuda"
-    devices: int = 1
     threads: int | None = None  # torch threads while training; None = as torch is set
     workers: int | None = None  # processes for models fitted per series; None = one per core
     checkpoint_dir: str | None = None  # where training leaves what it needs to go on after a kill; None = nowhere

@@ -297,10 +297,7 @@ def _fabric(config: TrainConfig) -> Any:
 
     if config.accelerator == "cuda" and not torch.cuda.is_available():
         raise OptionError("train.accelerator is 'cuda', but torch sees no CUDA device; use 'auto'", field="train.accelerator")
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
-    if config.devices > 1:
-        fabric.launch()
-    return fabric
+    return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
 
 
 @contextlib.contextmanager

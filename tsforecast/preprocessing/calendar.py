@@ -237,7 +237,7 @@ def _ordinals(clock: Clock, dates: Instants) -> IntArray:
     return 2 * months + (day_of_month >= 14 if clock.unit == "SMS" else day_of_month > 14)
 
 
-def _dates(clock: Clock, ordinals: IntArray) -> Instants:
+def dates_of(clock: Clock, ordinals: IntArray) -> Instants:
     """The date [D] of each place on the grid."""
     if clock.unit == "D":
         return ordinals.astype("datetime64[D]")
@@ -270,14 +270,14 @@ def _month_edge(unit: str, months: IntArray) -> IntArray:
 
 def _moments(clock: Clock, ordinals: IntArray, since: IntArray) -> Instants:
     """The moment of the wall clock `since` ns after midnight of each place on the grid."""
-    moments: Instants = _dates(clock, ordinals).astype("datetime64[ns]") + since.astype("timedelta64[ns]")
+    moments: Instants = dates_of(clock, ordinals).astype("datetime64[ns]") + since.astype("timedelta64[ns]")
     return moments
 
 
 def places_of(clock: Clock, wall: Instants) -> tuple[IntArray, IntArray, BoolArray]:
     """(ordinal, ns since midnight of its date, is on the grid) of each moment of a wall clock; any shape."""
     ordinals = _ordinals(clock, wall.astype("datetime64[D]"))
-    since: IntArray = (wall - _dates(clock, ordinals)).astype("timedelta64[ns]").astype(np.int64)
+    since: IntArray = (wall - dates_of(clock, ordinals)).astype("timedelta64[ns]").astype(np.int64)
     return ordinals, since, (since >= 0) & (since < DAY) & ((ordinals - clock.phase) % clock.cycle == 0)
 
 

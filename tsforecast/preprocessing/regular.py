@@ -152,10 +152,11 @@ def _refuse_duplicates(rows: Rows, offsets: IntArray) -> None:
     if not twice.any():
         return
     first, others, mine = _first_series(twice, offsets)
-    series_id, again = rows.series_ids[first], np.unique(rows.timestamps[_span(offsets, first)][mine])
+    series_id, again = rows.series_ids[first], rows.timestamps[_span(offsets, first)][mine]
+    again = again[np.unique(again, return_index=True)[1]]
     raise DuplicateError(
         f"series {series_id!r} has {_counted(len(again), 'timestamp')} more than once: {show_times(again, rows.tz)}"
-        f"{_and_others(others, 'have some too')}; keep one row each by repair.drop_duplicates(frame), "
+        f"{_and_others(others)}; keep one row each by repair.drop_duplicates(frame), "
         "or merge them by repair.resample",
         series_id=series_id,
         field=rows.time_field,
@@ -188,7 +189,7 @@ class _Problem:
         count = f"{len(strays)} of its {len(timestamps)} timestamps" if len(timestamps) > 1 else "its only timestamp"
         raise FrequencyError(
             f"series {series_id!r} does not step by {self.freq_text}: {count} off that clock: {show_times(strays, self.rows.tz)}"
-            f"{_and_others(others, 'do not either')}{hint}; correct them, pass the right freq, "
+            f"{_and_others(others)}{hint}; correct them, pass the right freq, "
             f"or bring the series to a regular clock by repair.resample(frame, freq={self.clock.freq!r})",
             series_id=series_id,
             field=self.rows.time_field,
@@ -228,7 +229,7 @@ class _Problem:
         hint = f" (its own steps are those of freq={own!r})" if own is not None else ""
         raise GapError(
             f"series {series_id!r} lacks {_counted(int(lacks.sum()), 'step')} of {self.freq_text}: "
-            f"{self._first_missing(first, positions, mine, int(lacks.sum()))}{_and_others(others, 'have gaps')}{hint}; "
+            f"{self._first_missing(first, positions, mine, int(lacks.sum()))}{_and_others(others)}{hint}; "
             "pass missing_steps='insert' to add them as not observed, or use repair.resample",
             series_id=series_id,
             field=self.rows.time_field,
@@ -344,5 +345,5 @@ def _counted(count: int, word: str) -> str:
     return f"1 {word}" if count == 1 else f"{count} {word}s"
 
 
-def _and_others(others: int, what: str) -> str:
-    return f"; {others} other series {what}" if others else ""
+def _and_others(others: int) -> str:
+    return f", and {others} more series likewise" if others else ""

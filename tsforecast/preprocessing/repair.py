@@ -13,9 +13,9 @@ from tsforecast.preprocessing.calendar import (
     BoolArray,
     Clock,
     Instants,
-    _dates,
     advance,
     clock_of,
+    dates_of,
     instants_from_wall,
     places_of,
     wall_from_instants,
@@ -199,7 +199,7 @@ def _buckets(clock: Clock, table: _Table) -> tuple[TimeArray, IntArray]:
     ordinals = _ordinals_of(clock, wall)
     away = ordinals - ordinals[first]
     steps = -(-away // clock.step) if _ends(clock) else away // clock.step
-    return instants_from_wall(_dates(clock, ordinals[first] + steps * clock.step).astype("datetime64[ns]"), table.tz), steps
+    return instants_from_wall(dates_of(clock, ordinals[first] + steps * clock.step).astype("datetime64[ns]"), table.tz), steps
 
 
 def _ends(clock: Clock) -> bool:

@@ -19,7 +19,8 @@ from tsforecast.forecast import Forecast
 from tsforecast.panel import FloatArray, IntArray, Panel
 
 LARGEST_LOG = 700.0  # exp of it is finite
-BOX_COX_EXPONENTS = (-1.0, 2.0)  # where the exponent is looked for; beyond, the way back loses digits
+BOX_COX_EXPONENTS = (-1.0, 2.0)  # where the exponent is looked for
+BOX_COX_DIGITS = 6  # at most so many of the sixteen digits of a value are lost on the way there and back
 BOX_COX_REACH = 1000.0  # a forecast is at most this many times the largest value of the history
 
 
@@ -206,11 +207,12 @@ class _PerSeries(FittedTransform):
             return self
         fresh = self._fit_unseen(panel.select(unseen))
         known = [series_id for series_id in panel.series_ids if series_id in self._place]
-        numbers = {
-            name: np.concatenate([old, getattr(fresh, name)])
-            for name, old in zip(self.NUMBERS, self._numbers_of(known), strict=True)
-        }
-        return replace(self, series_ids=(*known, *fresh.series_ids), **numbers)  # type: ignore[type-var]
+        pairs = zip(self.NUMBERS, self._numbers_of(known), strict=True)
+        return self._with((*known, *fresh.series_ids), {name: np.concatenate([old, getattr(fresh, name)]) for name, old in pairs})
+
+    def _with(self, series_ids: tuple[str, ...], numbers: Mapping[str, FloatArray]) -> Self:
+        """The same map with numbers for these series."""
+        return type(self)(recipe=self.recipe, series_ids=series_ids, **numbers)  # type: ignore[call-arg]  # dataclasses below
 
     def apply(self, panel: Panel) -> Panel:
         self._check(panel)
@@ -301,7 +303,8 @@ def _mean_and_deviation(values: FloatArray, offsets: IntArray) -> tuple[FloatArr
     count = np.maximum(np.add.reduceat(seen, offsets[:-1], dtype=np.int64), 1)
     mean = np.add.reduceat(np.where(seen, values, 0.0), offsets[:-1]) / count
     away = np.where(seen, values - np.repeat(mean, np.diff(offsets)), 0.0)
-    return mean, np.sqrt(np.add.reduceat(away**2, offsets[:-1]) / count)
+    unit = np.maximum(np.maximum.reduceat(np.abs(away), offsets[:-1]), np.finfo(np.float64).tiny)  # 1e200 squared is no number
+    return mean, unit * np.sqrt(np.add.reduceat((away / np.repeat(unit, np.diff(offsets))) ** 2, offsets[:-1]) / count)
 
 
 def _quantiles_by_series(panel: Panel, levels: Sequence[float]) -> list[FloatArray]:
@@ -404,11 +407,9 @@ class FittedBoxCox(_PerSeries):
     def for_panel(self, panel: Panel) -> Self:
         """As for every transform; what a forecast may reach grows with the history given."""
         ready = super().for_panel(panel)
-        known = ready._place
-        largest = ready.largest.copy()
-        places = [known[series_id] for series_id in panel.series_ids]
-        largest[places] = np.maximum(largest[places], _largest(panel))
-        return replace(ready, largest=largest)
+        exponent, geometric_mean, largest = ready._numbers_of(panel.series_ids)
+        numbers = {"exponent": exponent, "geometric_mean": geometric_mean, "largest": np.maximum(largest, _largest(panel))}
+        return self._with(panel.series_ids, numbers)
 
     def _check(self, panel: Panel) -> None:
         _refuse(panel, panel.target <= 0, "Box-Cox needs values above 0; use log1p, or shift the target")
@@ -453,7 +454,7 @@ def _likeliest_exponents(logs: FloatArray, offsets: IntArray, *, pooled: bool) -
     def cost(exponents: FloatArray) -> FloatArray:
         powers = _power(np.clip(logs, -LARGEST_LOG / 4, LARGEST_LOG / 4), np.repeat(exponents, lengths))
         _, deviation = _mean_and_deviation(powers, offsets)
-        costs = np.where(told, np.log(np.maximum(deviation, 1e-300)) * seen, 0.0)
+        costs: FloatArray = np.where(told, np.log(np.maximum(deviation, 1e-300)) * seen, 0.0)
         return np.full(len(costs), costs.sum()) if pooled else costs
 
     grid = np.linspace(*BOX_COX_EXPONENTS, 13)
@@ -465,13 +466,25 @@ def _likeliest_exponents(logs: FloatArray, offsets: IntArray, *, pooled: bool) -
         left, right = high - golden * (high - low), low + golden * (high - low)
         lower_is_left = cost(left) <= cost(right)
         low, high = np.where(lower_is_left, low, left), np.where(lower_is_left, right, high)
-    found = (low + high) / 2
-    return np.where(told | (pooled & told.any()), found, 1.0)
+    found = np.where(told | (pooled & told.any()), (low + high) / 2, 1.0)
+    return _kept_exact(found, logs, offsets, pooled=pooled)
+
+
+def _kept_exact(exponents: FloatArray, logs: FloatArray, offsets: IntArray, *, pooled: bool) -> FloatArray:
+    """The nearest exponents under which no value (its log, (N,)) loses more than BOX_COX_DIGITS to the 1 in (x^e - 1)."""
+    room = BOX_COX_DIGITS * np.log(10)
+    smallest = np.minimum(np.fmin.reduceat(logs, offsets[:-1]), -1e-9)  # a positive exponent takes digits of small values
+    largest = np.maximum(np.fmax.reduceat(logs, offsets[:-1]), 1e-9)  # a negative one, of large values
+    low, high = np.nan_to_num(-room / largest, nan=-room), np.nan_to_num(-room / smallest, nan=room)
+    if pooled:
+        low, high = low.max(), high.min()
+    return np.clip(exponents, low, high)
 
 
 def _largest(panel: Panel) -> FloatArray:
     """Largest value of each series, (S,); 1 for a series without any."""
-    return np.maximum.reduceat(np.where(np.isnan(panel.target), -np.inf, panel.target), panel.offsets[:-1]).clip(min=1e-300)
+    largest = np.fmax.reduceat(panel.target, panel.offsets[:-1])
+    return np.where(np.isnan(largest), 1.0, largest)
 
 
 # The table
@@ -528,10 +541,13 @@ def _check_choice(transform: str, option: str, value: str, known: tuple[str, ...
 def _refuse(panel: Panel, wrong: npt.NDArray[np.bool_], need: str) -> None:
     """Raise for the first row where `wrong` (N,) is true; NaN compare false."""
     if wrong.any():
+        from tsforecast.preprocessing.columns import show_times
+
         row = int(np.argmax(wrong))
         series_id = panel.series_ids[int(np.searchsorted(panel.offsets, row, side="right")) - 1]
+        moment = show_times(panel.timestamps[row : row + 1], panel.tz)
         raise TransformError(
-            f"series {series_id!r} has {panel.target[row]} at {panel.timestamps[row]} ({int(wrong.sum())} such values): {need}",
+            f"series {series_id!r} has {panel.target[row]} at {moment} ({int(wrong.sum())} such values): {need}",
             series_id=series_id,
             field="target",
         )

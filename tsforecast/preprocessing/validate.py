@@ -378,7 +378,7 @@ def _rows_in_slots(series: IntArray, times: TimeArray, future: TimeArray) -> tup
     moments, where = np.unique(future, return_inverse=True)
     wanted = (np.arange(len(future))[:, None] * len(moments) + where.reshape(future.shape)).ravel()  # ascending
     at = np.minimum(np.searchsorted(moments, times), len(moments) - 1)
-    keys = np.where((series >= 0) & (moments[at] == times), series * len(moments) + at, -1)
+    keys = np.where(moments[at] == times, series * len(moments) + at, -1)  # negative: of no slot
     slots = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
     rows = np.flatnonzero(wanted[slots] == keys)
     return rows, slots[rows]
