@@ -1,7 +1,7 @@
 """A job's model -> its MLflow run, opened once and continued by later jobs; nothing where the recipe is not tracked."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from pipelines.environment import Environment
@@ -51,14 +51,22 @@ def training(work: "Workspace", model: ModelOptions, flow: ForecastFlow) -> Iter
     if work.tracker is None:
         yield None
         return
-    recipe, opened = work.recipe, work.training(model).with_suffix(".run.json")
+    opened = work.training(model).with_suffix(".run.json")
     begun = read_json(opened)
-    if begun is not None:
-        with work.tracker.continue_run(begun["run_id"]) as run:
+    known = work.tracker.continue_run(begun["run_id"]) if begun else _new_run(work, work.tracker, model, flow)
+    try:
+        with known as run:
+            write_json(opened, {"run_id": run.run_id})
             yield run
-        opened.unlink()
-        return
-    with work.tracker.training_run(
+    except Exception:  # an error ends the run; only what was killed or stopped is continued
+        opened.unlink(missing_ok=True)
+        raise
+    opened.unlink()
+
+
+def _new_run(work: "Workspace", tracker: "Tracker", model: ModelOptions, flow: ForecastFlow) -> AbstractContextManager["Run"]:
+    recipe = work.recipe
+    return tracker.training_run(
         experiment=recipe.tracking.experiment or recipe.name,
         run_name=model.label,
         flow=flow,
@@ -66,10 +74,7 @@ def training(work: "Workspace", model: ModelOptions, flow: ForecastFlow) -> Iter
         recipe_text=work.file.text,
         params={"horizon": recipe.forecast.horizon, "seed": recipe.seed, "train": model.train},
         tags={"recipe": recipe.name, "as_of": work.as_of},
-    ) as run:
-        write_json(opened, {"run_id": run.run_id})
-        yield run
-    opened.unlink()
+    )
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def test_the_service_ends_with_the_block_however_it_ends(here: Path, monkeypatch
     monkeypatch.setattr(demo, "wait_until_ready", ready)
     with pytest.raises(KeyboardInterrupt), demo.running_service("x"):
         raise KeyboardInterrupt
-    assert started[0].returncode is not None
+    assert started[0].returncode in (0, -15)  # asked to end, and not killed after waiting in vain
 
 
 def test_the_first_recipe_of_the_demo_has_one_series_to_ask_about() -> None:

@@ -38,6 +38,12 @@ def test_files_are_read_under_our_names_and_ids_stay_text(tmp_path: Path, kind: 
     np.testing.assert_array_equal(frame["y"], [1.5, np.nan, 0.1])
 
 
+def test_ids_that_are_all_numbers_stay_text_in_csv(tmp_path: Path) -> None:
+    ROWS.assign(shop=["007", "007", "1e3"]).to_csv(tmp_path / "rows.csv", index=False)
+    frame = read_source(source("csv", path="rows.csv"), folder=tmp_path, environment=NOTHING)
+    assert frame["unique_id"].tolist() == ["007", "007", "1e3"]
+
+
 def test_a_database_is_read_by_its_query(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
         ROWS.to_sql("sales", connection, index=False)

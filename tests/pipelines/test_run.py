@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pandas as pd
 import pytest
 
 from pipelines.files import read_json
+from pipelines.flows import flow_of
 from pipelines.jobs import JOBS
 from pipelines.recipe import RecipeFile
 from pipelines.summary import exit_code, summary_of, to_text
+from pipelines.tracked import training
 from pipelines.workspace import Busy, NotYet, Workspace
 from tests.pipelines.fakes import BROKEN, RECIPE, TREND, WRONG, quarters
 from tsforecast.errors import CovariateError, ModelError, RecipeError, SchemaError, TrackingError
@@ -352,6 +355,22 @@ def test_a_rerun_makes_no_second_mlflow_run(tracked: Callable[..., Workspace]) -
     tracked(TREND)
     work = tracked(TREND)
     assert work.tracker is not None and len(work.tracker.versions("quarters")) == 2
+
+
+def test_a_training_that_was_stopped_goes_on_in_its_mlflow_run_and_one_that_failed_gets_a_new_one(
+    tracked: Callable[..., Workspace],
+) -> None:
+    work = tracked(TREND, jobs=("prepare",))
+    model, ids = work.recipe.models[0], []
+    for error in (KeyboardInterrupt, None, ValueError, None):
+        with suppress(KeyboardInterrupt, ValueError), training(work, model, flow_of(work.recipe, model)) as mlflow_run:
+            assert mlflow_run is not None
+            ids.append(mlflow_run.run_id)
+            if error is not None:
+                raise error
+    assert ids[0] == ids[1] and len({*ids}) == 3
+    assert work.tracker is not None
+    assert [work.tracker.store.client.get_run(one).info.status for one in ids[1:]] == ["FINISHED", "FAILED", "FINISHED"]
 
 
 def test_a_tracking_store_that_fails_is_not_blamed_on_a_model(write: Write, run: Run, tmp_path: Path) -> None:

@@ -143,3 +143,27 @@ def test_a_frame_without_duplicates_keeps_its_rows_order_and_types():
 def test_what_cannot_be_repaired_is_refused_by_name(kind, message, repair):
     with pytest.raises(kind, match=message):
         repair(irregular())
+
+
+@pytest.mark.parametrize(
+    ("freq", "labels", "values"),
+    [("2ME", ["2024-01-31", "2024-03-31"], [31, 60]), ("2W-SUN", ["2024-01-07", "2024-01-21", "2024-02-04"], [7, 14, 14])],
+)
+def test_steps_of_several_months_or_weeks_bear_the_end_of_the_last_of_them(freq, labels, values):
+    frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=91), "y": 1.0})
+    repaired = resample(frame, freq, "sum").frame
+    assert repaired["ds"].dt.strftime("%Y-%m-%d").tolist()[: len(labels)] == labels
+    assert repaired["y"].tolist()[: len(values)] == values
+
+
+def test_a_day_that_the_clock_enters_twice_is_one_day():
+    hours = pd.date_range("2024-03-23 00:00", periods=49, freq="h", tz="America/Asuncion")  # at midnight it is 23 h again
+    repaired = resample(pd.DataFrame({"ds": hours, "y": 1.0}), "D", "sum").frame
+    assert repaired["y"].tolist() == [25, 24]
+
+
+def test_rows_of_one_timestamp_that_agree_are_logged_as_merged_too():
+    frame = pd.DataFrame({"unique_id": "a", "ds": [1, 2, 2, 3], "y": [5.0, 7.0, 7.0, 5.0]})
+    repaired = resample(frame, 1)
+    assert repaired.frame["y"].tolist() == [5, 7, 5]
+    assert repaired.log["ds"].tolist() == [2]

@@ -199,7 +199,7 @@ def test_box_cox_is_the_power_of_the_value_over_its_geometric_mean():
 
 
 def test_box_cox_keeps_an_exponent_under_which_small_and_large_values_come_back_exactly():
-    panel = panel_of(a=[1e6, 1e6, 1e6, 1e-3], b=[1e-3, 1e-3, 1e-3, 1e6], c=[1e6, 1e-9])
+    panel = panel_of(a=[1e6, 1e6, 1e6, 1e-3], b=[1e-3, 1e-3, 1e-3, 1e6], c=[1e6, 1.3e-12])
     for scope in ("series", "panel"):
         fitted = build_transform("box_cox", scope=scope).fit(panel)
         np.testing.assert_allclose(fitted.invert_panel(fitted.apply(panel)).target, panel.target, rtol=1e-9)
