@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MLFLOW_PORT ?= 5000
-RECIPES ?= $(wildcard pipelines/recipes/*.toml)
+RECIPES ?= $(shell grep -l "^\[schedule\]" pipelines/recipes/*.toml)
 
 # No dependency calls its makers. One thread per process in tests: several of them share the cores.
 export MLFLOW_DISABLE_TELEMETRY = true

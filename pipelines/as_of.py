@@ -57,15 +57,19 @@ def parse_times(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
     times = frame[column]
     if pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times):
         return frame
-    zoned = times.astype("string").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False)
-    parsed = pd.to_datetime(times, errors="coerce", utc=bool(zoned.all()), format="ISO8601")
-    wrong = parsed.isna() if not zoned.any() or zoned.all() else ~zoned
+    zoned = times.astype("string").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False).to_numpy(dtype=bool)
+    parsed = pd.to_datetime(times, errors="coerce", utc=True, format="ISO8601")
+    unread = parsed.isna().to_numpy()
+    mixed = zoned.any() and not zoned.all()
+    wrong = unread | ~zoned if mixed else unread
     if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        what = "is no ISO 8601 timestamp" if parsed.isna().iloc[row] else "has no zone while others have one"
-        raise SchemaError(
-            f"column {column!r}, row {row}: {times.iloc[row]!r} {what}; write 2024-01-31 or 2024-01-31T06:00:00", field=column
-        )
+        row = int(wrong.argmax())
+        what = "is no ISO 8601 timestamp" if unread[row] else "has no zone while others have one"
+        text = "nothing" if pd.isna(times.iloc[row]) else repr(times.iloc[row])
+        hint = "write 2024-01-31 or 2024-01-31T06:00:00"
+        raise SchemaError(f"column {column!r}, row {row}: {text} {what}; {hint}", field=column)
+    if not zoned.any():
+        parsed = parsed.dt.tz_localize(None)
     return frame.assign(**{column: parsed})
 
 

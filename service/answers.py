@@ -55,7 +55,7 @@ def _refuse_infinite(request: ForecastRequest, group: Group, forecast: Forecast)
 def _texts(timestamps: TimeArray, tz: str | None) -> list[list[str]] | list[list[int]]:
     """(S, H) timestamps as ISO 8601 to the second (finer where they are), with the offset of their zone; integers as they are."""
     if timestamps.dtype.kind == "i":
-        return timestamps.tolist()  # type: ignore[no-any-return]
+        return timestamps.tolist()  # type: ignore[no-any-return]  # numpy types it as Any
     whole = (timestamps.astype("datetime64[s]") == timestamps).all()
     unit = "s" if whole else "ns"
     if len(timestamps) > 1 and (timestamps == timestamps[0]).all():  # most series of a request end together
@@ -68,5 +68,5 @@ def _iso(row: TimeArray, unit: str, tz: str | None) -> list[str]:
         import pandas as pd
 
         return [moment.isoformat() for moment in pd.DatetimeIndex(row.astype("datetime64[ns]")).tz_localize("UTC").tz_convert(tz)]
-    texts: list[str] = np.datetime_as_string(row, unit=unit).tolist()  # type: ignore[call-overload]
+    texts: list[str] = np.datetime_as_string(row, unit=unit).tolist()  # type: ignore[call-overload]  # the unit is one of numpy's
     return [f"{text}Z" for text in texts] if tz else texts

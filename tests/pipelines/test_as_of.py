@@ -64,7 +64,7 @@ def test_integers_are_compared_as_integers() -> None:
             ["2024-01-01", "31.01.2024"],
             r"column 'ds', row 1: '31\.01\.2024' is no ISO 8601 timestamp; write 2024-01-31 or 2024-01-31T06:00:00",
         ),
-        (["2024-01-01", None], r"column 'ds', row 1: None is no ISO 8601 timestamp"),
+        (["2024-01-01", None], r"column 'ds', row 1: nothing is no ISO 8601 timestamp"),
         (["2024-01-01T00:00Z", "2024-01-02T00:00"], r"column 'ds', row 1: '2024-01-02T00:00' has no zone while others have one"),
     ],
 )

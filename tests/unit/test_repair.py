@@ -167,3 +167,9 @@ def test_rows_of_one_timestamp_that_agree_are_logged_as_merged_too():
     repaired = resample(frame, 1)
     assert repaired.frame["y"].tolist() == [5, 7, 5]
     assert repaired.log["ds"].tolist() == [2]
+
+
+def test_a_clock_set_back_over_midnight_gives_yesterday_its_rows():
+    minutes = pd.date_range("2010-11-06 23:00", periods=122, freq="min", tz="America/St_Johns")  # after 00:00 comes 23:01
+    repaired = resample(pd.DataFrame({"ds": minutes, "y": 1.0}), "D", "sum").frame
+    assert repaired["y"].tolist() == [119, 3]

@@ -86,6 +86,18 @@ def test_the_freq_of_a_date_range_is_told_from_its_dates_also_where_a_row_is_mis
     assert np.flatnonzero(np.isnan(filled.target)).tolist() == [9, 21]
 
 
+def test_a_million_rows_of_twenty_thousand_series_in_random_order_become_a_panel():
+    series, rows = 20_000, 50
+    clock = pd.date_range("2024-01-01", periods=rows, freq="D")
+    frame = pd.DataFrame({"unique_id": np.repeat(np.arange(series), rows), "ds": np.tile(clock, series)})
+    frame["y"] = np.arange(len(frame), dtype=float)
+    panel = panel_from_frame(frame.sample(frac=1, random_state=0))
+    assert (len(panel), panel.freq) == (series, "D")
+    first = panel.target[panel.offsets[:-1]]
+    np.testing.assert_array_equal(panel.target, np.repeat(first, rows) + np.tile(np.arange(rows), series))
+    np.testing.assert_array_equal(first / rows, np.array(panel.series_ids, dtype=float))
+
+
 def test_integer_steps_have_the_greatest_common_step():
     panel = panel_from_frame(frame_of(a=np.arange(0, 30, 3), b=np.arange(300, 312, 3)))
     assert (panel.freq, panel.season, panel.timestamps.dtype) == (3, 1, np.int64)

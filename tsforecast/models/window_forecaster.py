@@ -314,10 +314,9 @@ def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -
     """The caller's options, the model's defaults behind them, and no more steps per epoch than there are windows."""
     filled = config.filled(**{name: value for name, value in asdict(defaults).items() if value is not None})
     if config.steps_per_epoch is None:
-        enough = -(-2 * len(plan) // (filled.batch_size or 1))  # each window twice an epoch
-        filled = replace(
-            filled, steps_per_epoch=min(filled.steps_per_epoch or 1, max(enough, min(FEWEST_STEPS, len(plan) // 16), 1))
-        )
+        each_twice = -(-2 * len(plan) // (filled.batch_size or 1))
+        wanted = max(each_twice, min(FEWEST_STEPS, len(plan) // 16), 1)
+        filled = replace(filled, steps_per_epoch=min(filled.steps_per_epoch or 1, wanted))
     return filled
 
 

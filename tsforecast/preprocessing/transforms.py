@@ -228,14 +228,14 @@ class _PerSeries(FittedTransform):
         return replace(forecast, quantiles=self._backward(forecast.quantiles, *numbers))
 
     def to_json(self) -> dict[str, Any]:
-        options = {field.name: getattr(self.recipe, field.name) for field in fields(self.recipe)}  # type: ignore[arg-type]
+        options = {field.name: getattr(self.recipe, field.name) for field in fields(self.recipe)}  # type: ignore[arg-type]  # a dataclass
         numbers = {name: getattr(self, name).tolist() for name in self.NUMBERS}
         return {"name": self.recipe.name, "options": options, "series_ids": list(self.series_ids), **numbers}
 
     @classmethod
     def _from_json(cls, recipe: Transform, values: Mapping[str, Any]) -> Self:
         numbers = {name: np.array(values[name], dtype=np.float64) for name in cls.NUMBERS}
-        return cls(recipe=recipe, series_ids=tuple(values["series_ids"]), **numbers)  # type: ignore[call-arg]
+        return cls(recipe=recipe, series_ids=tuple(values["series_ids"]), **numbers)  # type: ignore[call-arg]  # dataclasses below
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
