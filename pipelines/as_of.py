@@ -11,6 +11,8 @@ from tsforecast.errors import RecipeError, SchemaError
 if TYPE_CHECKING:
     import pandas as pd
 
+ZONE = r"[T ]\d\d[\d:.]*(?:Z|[+-]\d\d(?::?\d\d)?)$"  # a time of day that ends in Z, +01, +0100 or +01:00
+
 
 def canonical(text: str) -> str:
     """`text` in the one spelling that names the run: ISO 8601, or digits as they are (an integer step, or a year).
@@ -57,7 +59,7 @@ def parse_times(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
     times = frame[column]
     if pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times):
         return frame
-    zoned = times.astype("string").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False).to_numpy(dtype=bool)
+    zoned = times.astype("string").str.contains(ZONE, regex=True, na=False).to_numpy(dtype=bool)
     parsed = pd.to_datetime(times, errors="coerce", utc=True, format="ISO8601")
     unread = parsed.isna().to_numpy()
     mixed = zoned.any() and not zoned.all()

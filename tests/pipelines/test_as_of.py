@@ -50,6 +50,14 @@ def test_a_moment_with_an_offset_is_an_instant_for_zoned_rows_and_a_wall_clock_f
     assert cut(berlin, "ds", "2024-01-01T12:00:00")["y"].tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("zone", ["Z", "+00", "+0000", "+00:00"])
+def test_every_spelling_of_a_zone_is_seen(zone: str) -> None:
+    times = parse_times(frame(f"2024-01-01 06:30{zone}", f"2024-01-01T07{zone}"), "ds")["ds"]
+    assert str(times.dtype).endswith("UTC]")
+    plain = parse_times(frame("2024-01-01", "2024-01-02 06:30:00.5"), "ds")["ds"]
+    assert plain.dt.tz is None
+
+
 def test_integers_are_compared_as_integers() -> None:
     steps = frame(8, 9, 10)
     assert parse_times(steps, "ds") is steps
