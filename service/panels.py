@@ -32,7 +32,6 @@ class _Said:
     tz: str | None
     by_start: bool  # else by timestamps
     zoned: bool  # with UTC offsets
-    alone: int | None  # index of a series whose freq its own timestamps have to say
 
 
 def panels_of(series: Sequence[SeriesRequest], facts: Facts | None) -> list[Group]:
@@ -48,13 +47,13 @@ def panels_of(series: Sequence[SeriesRequest], facts: Facts | None) -> list[Grou
     """
     alike: dict[_Said, list[int]] = {}
     for place, one in enumerate(series):
-        alike.setdefault(_said(place, one, facts), []).append(place)
+        alike.setdefault(_said(one, facts), []).append(place)
     groups: list[Group] = []
     errors: dict[int, FieldError] = {}
     for said, places in alike.items():
         try:
             groups.append(_read(series, places, said, facts))
-        except ForecastError:  # names the first culprit only: find them all
+        except ForecastError:  # names the first culprit only, or they do not go together: read each alone
             for place in places if len(errors) <= MAX_ERRORS else ():
                 try:
                     groups.append(_read(series, [place], said, facts))
@@ -65,18 +64,16 @@ def panels_of(series: Sequence[SeriesRequest], facts: Facts | None) -> list[Grou
     return _joined(groups)
 
 
-def _said(place: int, one: SeriesRequest, facts: Facts | None) -> _Said:
+def _said(one: SeriesRequest, facts: Facts | None) -> _Said:
     first = one.start if one.timestamps is None else one.timestamps[0]
     match = ISO.fullmatch(first) if isinstance(first, str) else None
     zoned = match is not None and match.group(2) is not None
-    of_model = one.freq is None and facts is not None and isinstance(facts.freq, int) == isinstance(first, int)
     return _Said(
-        freq=facts.freq if facts is not None and of_model else one.freq,
-        of_model=of_model,
+        freq=facts.freq if facts is not None and one.freq is None else one.freq,
+        of_model=facts is not None and one.freq is None,
         tz=facts.tz if facts is not None and zoned and one.tz is None else one.tz,
         by_start=one.timestamps is None,
         zoned=zoned,
-        alone=place if one.freq is None and not of_model else None,
     )
 
 

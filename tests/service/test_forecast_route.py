@@ -81,6 +81,18 @@ def test_series_of_several_clocks_are_put_back_in_their_places(ask: Ask) -> None
     ]
 
 
+def test_series_that_say_one_clock_in_two_ways_keep_their_forecasts(ask: Ask) -> None:
+    listed = {"id": "listed", "timestamps": ["2024-01-01", "2024-01-02"], "target": [20, 20]}
+    forecasts = ask(daily("a", [10]), listed, daily("b", [30]), horizon=1).json()["forecasts"]
+    found = {one["id"]: (one["timestamps"][0], one["quantiles"]["0.5"][0]) for one in forecasts}
+    assert list(found) == ["a", "listed", "b"]
+    assert found == {
+        "a": ("2024-01-02T00:00:00", 11.0),
+        "listed": ("2024-01-03T00:00:00", 21.0),
+        "b": ("2024-01-02T00:00:00", 31.0),
+    }
+
+
 def test_timestamps_finer_than_seconds_keep_their_fraction(ask: Ask) -> None:
     series = {"id": "f", "start": "2024-01-01T00:00:00.25", "freq": "500ms", "target": [1, 2, 3]}
     [forecast] = ask(series, model="seasonal_naive", horizon=1).json()["forecasts"]

@@ -140,6 +140,17 @@ def test_steps_that_reach_beyond_what_a_clock_can_show_are_refused(freq: str) ->
     assert "2262" in message or "not on the clock" in message
 
 
+def test_steps_told_from_timestamps_are_those_of_each_series() -> None:
+    days, others = stamps("2024-01-01", "2024-01-02", "2024-01-03"), stamps("2024-01-01", "2024-01-03", "2024-01-05")
+    assert [(one.places, one.panel.freq) for one in group(days, others, days)] == [((0, 2), "D"), ((1,), "2D")]
+
+
+def test_integer_steps_for_a_model_of_days_are_refused() -> None:
+    [(field, message)] = refused({"timestamps": [1, 2], "target": [1, 2]}, facts=DAILY)
+    assert field == "series[0].freq"
+    assert "freq 'D' needs timestamps, 'timestamps' holds integer steps" in message
+
+
 def test_timestamps_in_any_order_are_sorted_with_their_values() -> None:
     series = {"timestamps": ["2024-01-03", "2024-01-01", "2024-01-02"], "target": [3.0, 1.0, None]}
     np.testing.assert_array_equal(group(series)[0].panel.target, [1.0, np.nan, 3.0])

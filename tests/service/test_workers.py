@@ -134,7 +134,7 @@ def test_work_that_never_ends_does_not_stop_the_service_from_stopping() -> None:
         assert time.monotonic() - began < 60
 
     run(scenario)
-    assert workers._alive[0].daemon  # else the interpreter would wait for it at its end
     gate.set()  # the loop is closed by now: the late answer is dropped, which must not raise in the thread
     workers._alive[0].join(10)
     assert not workers._alive[0].is_alive()
+    assert workers._alive[0].daemon  # else the interpreter would wait for it at its end

@@ -136,11 +136,23 @@ def test_biases_are_not_decayed():
     assert (groups[0]["weight_decay"], groups[1]["weight_decay"]) == (1e-4, 0.0)
 
 
-def test_a_bad_option_names_itself():
-    with pytest.raises(OptionError, match=r"train\.optimizer must be one of .*got 'adamm'"):
-        TrainConfig(optimizer="adamm")
-    with pytest.raises(OptionError, match=r"train\.batch_size must be positive, got 0"):
-        TrainConfig(batch_size=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adamm"}, r"train\.optimizer must be one of adam, .*, got 'adamm'"),
+        ({"schedule": "cosine"}, r"train\.schedule must be one of plateau, one_cycle, constant, got 'cosine'"),
+        ({"precision": "64"}, r"train\.precision must be one of 32-true, .*, got '64'"),
+        ({"accelerator": "gpu"}, r"train\.accelerator must be one of auto, cpu, cuda, got 'gpu'"),
+        ({"batch_size": 0}, r"train\.batch_size must be positive, got 0"),
+        ({"batch_size": 2.5}, r"train\.batch_size must be a whole number, got 2\.5"),
+        ({"learning_rate": -1.0}, r"train\.learning_rate must be positive, got -1\.0"),
+        ({"learning_rate": float("nan")}, r"train\.learning_rate must be positive, got nan"),
+        ({"average_decay": 1.0}, r"train\.average_decay must lie in \[0, 1\), got 1\.0"),
+    ],
+)
+def test_a_bad_option_names_itself(options, message):
+    with pytest.raises(OptionError, match=message):
+        TrainConfig(**options)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

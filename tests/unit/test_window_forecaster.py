@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tsforecast
-from tsforecast.errors import HistoryTooShort, OptionError
+from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError
 from tsforecast.models.registry import build_model
 from tsforecast.models.window_forecaster import WindowData, default_context, default_patch, spread_quantiles
 from tsforecast.nn.config import TrainConfig
@@ -202,6 +202,14 @@ def test_mixed_precision_trains_and_forecasts_in_full(name):
     predictor = tiny(name, space="linear").fit(panel, horizon=4, train=replace(FAST, precision="bf16-mixed", accelerator="cpu"))
     assert np.abs(predictor.predict(panel).median - 1e6).max() < 100
     assert all(parameter.dtype == torch.float32 for parameter in predictor.network.parameters())
+
+
+def test_weights_that_do_not_fit_are_an_artifact_error():
+    predictor = tiny().fit(panel_of(*waves()), horizon=4, train=FAST)
+    arrays, values = predictor.state()
+    del arrays["head.project.bias"]
+    with pytest.raises(ArtifactError, match=r"(?s)stored weights do not fit the stored shape: .*head\.project\.bias"):
+        type(predictor).from_state(predictor.recipe, predictor.facts, arrays, values)
 
 
 @pytest.mark.gpu

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tsforecast.errors import HistoryTooShort, OptionError
+from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
 from tsforecast.models.base import Callback, Epoch, Facts, Forecaster, Predictor, check_horizon
 from tsforecast.nn.config import TrainConfig
@@ -100,6 +100,7 @@ class WindowForecaster(Forecaster):
             patience=6,
             schedule="one_cycle",
             average_decay=0.99,
+            threads=1,  # matrices this small gain nothing from a second one, and wait for it where cores are shared
         )
 
     def shape(self, *, season: int, horizon: int) -> NetworkShape:
@@ -218,7 +219,10 @@ class WindowPredictor(Predictor):
         shape = NetworkShape(**values["shape"])
         network = recipe.build_network(shape, seed=facts.seed)
         weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != "calibration.spread"}
-        network.load_state_dict(weights)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ArtifactError(f"the stored weights do not fit the stored shape: {error}; copy the model again") from error
         rest = {name: value for name, value in values.items() if name != "shape"}
         return cls(recipe=recipe, facts=facts, network=network, spread=np.array(arrays["calibration.spread"]), values=rest)
 

@@ -26,30 +26,26 @@ class TrainConfig:
     average_decay: float | None = None  # of the exponential moving average of the weights; 0 = no averaging
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"  # "auto" | "cpu" | "cuda"
-    threads: int | None = None  # torch threads while training; None = as torch is set
+    threads: int | None = None  # torch threads on a CPU while training
     workers: int | None = None  # processes for models fitted per series; None = one per core
     checkpoint_dir: str | None = None  # where training leaves what it needs to go on after a kill; None = nowhere
     progress: bool | None = None  # progress bar; None = only on a terminal
 
     def __post_init__(self) -> None:
-        positive = (
-            "max_epochs",
-            "steps_per_epoch",
-            "max_seconds",
-            "batch_size",
-            "learning_rate",
-            "patience",
-            "threads",
-            "workers",
-        )
-        for name in positive:
+        for name in (*WHOLE, *POSITIVE):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is None:
+                continue
+            if name in WHOLE and (not isinstance(value, int) or isinstance(value, bool)):
+                raise OptionError(f"train.{name} must be a whole number, got {value!r}", field=f"train.{name}")
+            if not value > 0:
                 raise OptionError(f"train.{name} must be positive, got {value!r}", field=f"train.{name}")
-        if self.optimizer not in OPTIMIZERS:
-            raise OptionError(
-                f"train.optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}", field="train.optimizer"
-            )
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices and not (value is None and name == "schedule"):
+                raise OptionError(f"train.{name} must be one of {', '.join(choices)}, got {value!r}", field=f"train.{name}")
+        if self.average_decay is not None and not 0 <= self.average_decay < 1:
+            raise OptionError(f"train.average_decay must lie in [0, 1), got {self.average_decay!r}", field="train.average_decay")
 
     def filled(self, **defaults: object) -> "TrainConfig":
         """The same options, with `defaults` where they are None."""
@@ -58,3 +54,11 @@ class TrainConfig:
 
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
+WHOLE = ("max_epochs", "steps_per_epoch", "batch_size", "patience", "threads", "workers")
+POSITIVE = ("max_seconds", "learning_rate", "plateau_factor", "min_learning_rate")
+CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "schedule": ("plateau", "one_cycle", "constant"),
+    "precision": ("32-true", "16-mixed", "bf16-mixed"),
+    "accelerator": ("auto", "cpu", "cuda"),
+}
