@@ -87,7 +87,8 @@ def run_job(work: Workspace, name: str, *, force: bool = False) -> None:
     marker = read_json(work.marker(name)) or {}
     there = all(work.path(one).exists() for one in marker.get("wrote", ()))
     if not force and marker.get("inputs") == inputs and not marker["failed"] and there:
-        work.tell(f"{work.recipe.name}: {name} has run already")
+        again = " (--force reads the source again)" if name == "prepare" else ""
+        work.tell(f"{work.recipe.name}: {name} has run already{again}")
         return
     work.marker(name).unlink(missing_ok=True)
     if force:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tsforecast.errors import ArtifactError, UnknownModel
-from tsforecast.flow import FLOW, FittedFlow, load_model
-from tsforecast.models.base import MANIFEST
+from tsforecast.flow import FittedFlow, load_model
+from tsforecast.models.base import FLOW, MANIFEST
 
 if TYPE_CHECKING:
     from tsforecast.tracking import ModelVersion, Tracker

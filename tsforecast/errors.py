@@ -13,6 +13,7 @@ ForecastError
         UnknownModel               no model of that name                    (404)
         OptionError                an option does not exist or has a bad value  (422)
         HorizonError               the horizon is not positive, or longer than the model's  (422)
+        TrainingDiverged           the loss became infinite or NaN          (409)
         ArtifactError              a stored model cannot be loaded          (500)
         NotBetter                  a promotion was refused                  (409)
     RecipeError                a recipe file has an unknown key or a bad value  (exit code 2)
@@ -85,6 +86,10 @@ class OptionError(ModelError):
 
 class HorizonError(ModelError):
     """The horizon is not a positive number of steps, or longer than the model can reach."""
+
+
+class TrainingDiverged(ModelError):
+    """The loss became infinite or NaN."""
 
 
 class ArtifactError(ModelError):

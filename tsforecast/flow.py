@@ -11,13 +11,11 @@ from pathlib import Path
 
 from tsforecast.errors import ArtifactError, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
-from tsforecast.models.base import Callback, Facts, Forecaster, Predictor, load_predictor
+from tsforecast.models.base import FLOW, Callback, Facts, Forecaster, Predictor, load_predictor
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.postprocess import Postprocess, postprocess_named
 from tsforecast.preprocessing.transforms import FittedTransform, Transform, transform_from_json
-
-FLOW = "flow.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

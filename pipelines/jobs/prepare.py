@@ -1,5 +1,7 @@
 """Source -> panel.parquet: rows up to the run's moment, checked, on a regular clock."""
 
+import hashlib
+
 from pipelines.as_of import cut, later, parse_times
 from pipelines.io import read_source, write_frame
 from pipelines.jobs import JobResult
@@ -23,4 +25,5 @@ def run(work: Workspace) -> JobResult:
     facts = {"sha256": write_panel(panel, work.path(PANEL)), **facts_of(panel), "rows_after_as_of": len(frame) - len(seen)}
     if recipe.source.covariates:  # known in the future too, so theirs may be seen; the target's may not
         write_frame(later(frame, "ds", work.as_of).drop(columns="y"), work.path(FUTURE))
+        facts["future_sha256"] = hashlib.sha256(work.path(FUTURE).read_bytes()).hexdigest()
     return JobResult(facts=facts)

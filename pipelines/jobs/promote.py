@@ -65,6 +65,8 @@ def _ask_registry(
     except NotBetter as error:
         if not best[metric] < baseline[metric]:
             return {"outcome": "refused", "model": baseline["model"], "reference": None, "reason": str(error)}
+        if not any("champion" in known.aliases for known in work.tracker.versions(name)):
+            raise  # not beaten by a champion: the registry refused the version itself, and says why
         champion = work.tracker.resolve(f"{name}@champion")
         if champion.horizon >= work.recipe.forecast.horizon and champion.freq == work.panel.freq:
             return {"outcome": "kept", "model": champion.model, "reference": champion.reference, "reason": str(error)}

@@ -57,7 +57,7 @@ def train_one(work: Workspace, model: ModelOptions) -> dict[str, Any]:
             tracked.log_metrics({"fit_seconds": log["seconds"]})
             version = tracked.log_model(fitted, example=work.panel, registered_name=registered_name(work.file))
             log |= {"version": version.version, "run_id": tracked.run_id}
-    facts = {"sha256": digest_of(work.model_folder(model))}
+    facts = {"sha256": digest_of(work.model_folder(model)), "run_id": log["run_id"]}
     write_json(work.training(model), {**log, "facts": facts})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return facts

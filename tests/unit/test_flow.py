@@ -168,6 +168,13 @@ def test_a_bare_predictor_is_a_flow_without_steps(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bare.predict(panel).quantiles, flow.predictor.predict(panel).quantiles)
 
 
+def test_a_bare_predictor_saved_where_a_flow_was_does_not_inherit_its_transforms(tmp_path: Path) -> None:
+    flow, _ = fitted()
+    flow.save(tmp_path)
+    flow.predictor.save(tmp_path)
+    assert load_model(tmp_path).transforms == ()
+
+
 NEWER = r"flow\.json holds a step this version does not have: no "
 DAMAGE = {
     "cut off": (lambda text: text[: len(text) // 2], r"flow\.json is damaged: JSONDecodeError.*; copy the model again"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from tsforecast.errors import OptionError
+from tsforecast.errors import OptionError, TrainingDiverged
 from tsforecast.nn.config import OPTIMIZERS, TrainConfig
 from tsforecast.nn.train import CHECKPOINT, Job, make_optimizer, train_network
 
@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_a_number_says_what_to_do():
     def broken(network, batch):
         return loss(network, batch) * float("nan")
 
-    with pytest.raises(FloatingPointError, match=r"training loss is nan in epoch 1; lower train\.learning_rate"):
+    with pytest.raises(TrainingDiverged, match=r"training loss is nan in epoch 1; lower train\.learning_rate"):
         train_network(make_job(loss=broken), config=CONFIG, seed=0)
 
 

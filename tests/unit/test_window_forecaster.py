@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -70,7 +71,8 @@ def test_missing_targets_do_not_count_in_the_loss():
 
     known = torch.tensor([[True, True, False], [False, True, True]])
     future = torch.tensor([[1.0, 1.0, 1e9], [1e9, 1.0, 1.0]])
-    batch = WindowBatch(past=torch.ones(2, 4), seen=torch.ones(2, 4, dtype=torch.bool), future=future, known=known)
+    never = torch.zeros(2, 1, dtype=torch.bool)
+    batch = WindowBatch(past=torch.ones(2, 4), seen=torch.ones(2, 4, dtype=torch.bool), future=future, known=known, signed=never)
     assert window_loss(network, batch, read=read).item() == pytest.approx(2 * np.mean(LEVELS), rel=1e-5)
 
 
@@ -210,6 +212,71 @@ def test_weights_that_do_not_fit_are_an_artifact_error():
     del arrays["head.project.bias"]
     with pytest.raises(ArtifactError, match=r"(?s)stored weights do not fit the stored shape: .*head\.project\.bias"):
         type(predictor).from_state(predictor.recipe, predictor.facts, arrays, values)
+
+
+def test_a_series_that_was_negative_once_can_be_negative_again():
+    """Its last window is positive; seen through the logarithm it could not be forecast below zero."""
+    steps = np.arange(300)
+    wave = 10 * np.sin(2 * np.pi * steps / 100)
+    panel = panel_of(wave[: 2 * 100 + 45], season=1)  # ends on its way down, still above zero for 16 steps
+    train = TrainConfig(max_epochs=20, steps_per_epoch=20, batch_size=32, learning_rate=1e-2)
+    forecast = tiny(hidden=16).fit(panel, horizon=30, train=train).predict(panel, quantile_levels=(0.01, 0.5))
+    assert wave[229:245].min() > 0
+    assert forecast.quantile(0.01).min() < -3
+
+
+def test_only_what_came_before_the_origin_makes_a_window_signed():
+    panel = panel_of([1, 2, -3, 4, 5, 6], [1, 2, 3, 4])
+    windows = Windows(
+        origins=np.array([2, 3, 6, 10]),
+        firsts=np.array([0, 0, 0, 6]),
+        ends=np.array([6, 6, 6, 10]),
+        series=np.array([0, 0, 0, 1]),
+    )
+    batch = WindowData(panel, torch.device("cpu"), context=2, horizon=1).gather(windows)
+    assert batch.signed.squeeze(1).tolist() == [False, True, True, False]
+
+
+def test_missing_rows_at_the_end_do_not_validate():
+    padded = [np.concatenate([y, np.full(30, np.nan)]) for y in waves(3, 150)]
+    predictor = tiny().fit(panel_of(*padded), horizon=7, train=FAST)
+    assert predictor.values["best_val_loss"] > 0
+    plain = tiny().fit(panel_of(*waves(3, 150)), horizon=7, train=FAST)
+    assert predictor.values["best_val_loss"] == plain.values["best_val_loss"]
+
+
+def test_the_ceiling_of_the_log_space_follows_the_units():
+    past = torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64) * 1e12
+    for scaling in ("none", "mean_abs", "robust"):
+        scale = WindowScale.of(past, torch.ones_like(past, dtype=torch.bool), scaling=scaling)
+        back = scale.invert(scale.apply(past).unsqueeze(-1)).squeeze(-1)
+        np.testing.assert_allclose(back.numpy(), past.numpy())
+
+
+def test_same_seed_same_files(tmp_path):
+    for name in ("a", "b"):
+        tiny(dropout=0.2).fit(panel_of(*waves()), horizon=4, seed=3, train=FAST).save(tmp_path / name)
+    for file in ("manifest.json", "weights.safetensors"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_two_fits_and_a_load_at_once_give_what_each_gives_alone(tmp_path):
+    panel, model = panel_of(*waves()), tiny(dropout=0.3)
+    alone = [model.fit(panel, horizon=4, seed=seed, train=FAST) for seed in (1, 2)]
+    alone[0].save(tmp_path)
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(3) as pool:
+        fits = [pool.submit(model.fit, panel, horizon=4, seed=seed, train=FAST) for seed in (1, 2)]
+        loads = [pool.submit(tsforecast.load_model, tmp_path) for _ in range(20)]
+    for found, expected in zip([*fits, loads[-1]], [*alone, alone[0]], strict=True):
+        np.testing.assert_array_equal(found.result().predict(panel).quantiles, expected.predict(panel).quantiles)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_numpy_horizon_is_a_horizon(tmp_path):
+    predictor = tiny().fit(panel_of(*waves()), horizon=np.int64(4), train=FAST)
+    predictor.save(tmp_path)
+    assert predictor.predict(panel_of(*waves()), horizon=np.int64(3)).horizon == 3
 
 
 @pytest.mark.gpu

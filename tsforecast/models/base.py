@@ -20,7 +20,7 @@ from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
 
-MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+MANIFEST, WEIGHTS, FLOW = "manifest.json", "weights.safetensors", "flow.json"
 FORMAT = 1
 
 
@@ -121,9 +121,7 @@ class Predictor(ABC):
 
     def check_request(self, panel: Panel, horizon: int | None, future: FloatArray | None = None) -> int:
         """The horizon to use, after checking that this model may forecast `panel`."""
-        asked = self.facts.horizon if horizon is None else horizon
-        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
-            raise HorizonError(f"horizon must be a positive number of steps, got {asked!r}", field="horizon")
+        asked = check_horizon(self.facts.horizon if horizon is None else horizon)
         if asked > self.facts.horizon:
             raise HorizonError(
                 f"horizon {asked} is longer than the {self.facts.horizon} steps this {self.recipe.name!r} was fitted for; "
@@ -157,6 +155,7 @@ class Predictor(ABC):
 
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
+        (target / FLOW).unlink(missing_ok=True)  # of a flow stored here before: its transforms are not this model's
         arrays, values = self.state()
         weights = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         (target / WEIGHTS).write_bytes(weights)
@@ -219,9 +218,9 @@ def check_horizon(horizon: int) -> int:
     Raises:
         HorizonError: it is not.
     """
-    if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 1:
+    if not isinstance(horizon, int | np.integer) or isinstance(horizon, bool) or horizon < 1:
         raise HorizonError(f"horizon must be a positive number of steps, got {horizon!r}", field="horizon")
-    return horizon
+    return int(horizon)
 
 
 def load_predictor(folder: str | os.PathLike[str]) -> Predictor:

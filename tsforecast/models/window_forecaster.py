@@ -18,12 +18,13 @@ from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantil
 from tsforecast.models.base import Callback, Epoch, Facts, Forecaster, Predictor, check_horizon
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.scale import Scaling, Space
-from tsforecast.nn.train import Job, train_network
+from tsforecast.nn.train import TRAINING, Job, train_network
 from tsforecast.nn.window_network import LEVELS, NetworkShape, Reader, WindowBatch, WindowNetwork, window_loss
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
 from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
 
+OF_THE_CLOCK = ("windows_per_s", "epoch_s")  # stay out of the stored model: same data and seed, same files
 PREDICT_BATCH = 2048  # windows
 CYCLES = {1: 1, 4: 5, 7: 8, 12: 4, 24: 14, 48: 14, 52: 3, 96: 7, 168: 3}  # season -> seasons in the default context
 FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
@@ -35,22 +36,26 @@ class WindowData:
     def __init__(self, panel: Panel, device: torch.device, *, context: int, horizon: int) -> None:
         self.target = torch.from_numpy(np.nan_to_num(panel.target, nan=0.0)).to(device)
         self.observed = torch.from_numpy(np.isfinite(panel.target)).to(device)
+        rows = np.where(panel.target < 0, np.arange(len(panel.target)), len(panel.target))
+        first_negative = np.minimum.reduceat(rows, panel.offsets[:-1]) if len(panel) else rows  # (S,) absolute row
+        self.first_negative = torch.from_numpy(first_negative).to(device)
         self.back = torch.arange(-context, horizon, device=device)
         self.context = context
         self.device = device
 
     def gather(self, windows: Windows) -> WindowBatch:
-        origins, firsts, ends = (
+        origins, firsts, ends, series = (
             torch.from_numpy(np.ascontiguousarray(rows)).to(self.device).unsqueeze(1)
-            for rows in (windows.origins, windows.firsts, windows.ends)
+            for rows in (windows.origins, windows.firsts, windows.ends, windows.series)
         )
         rows = origins + self.back  # (B, T + H)
         inside = (rows >= firsts) & (rows < ends)
         rows = rows.clamp(0, len(self.target) - 1)
         there = inside & self.observed[rows]
         values = torch.where(there, self.target[rows], 0.0)
+        signed = self.first_negative[series] < origins  # (B, 1) what comes after the origin must not tell
         t = self.context
-        return WindowBatch(past=values[:, :t], seen=there[:, :t], future=values[:, t:], known=there[:, t:])
+        return WindowBatch(past=values[:, :t], seen=there[:, :t], future=values[:, t:], known=there[:, t:], signed=signed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +125,16 @@ class WindowForecaster(Forecaster):
 
     def build_network(self, shape: NetworkShape, *, seed: int) -> WindowNetwork:
         """A fresh network; its weights depend on `seed` alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with TRAINING, torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
             return WindowNetwork(self.build_core, shape=shape)
+
+    def empty_network(self, shape: NetworkShape) -> WindowNetwork:
+        """A network without weights, to be filled: drawing them would disturb a training in another thread."""
+        with torch.device("meta"):
+            network = WindowNetwork(self.build_core, shape=shape)
+        network.to_empty(device="cpu")
+        return network
 
     def fit(
         self,
@@ -133,7 +145,8 @@ class WindowForecaster(Forecaster):
         train: TrainConfig | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> "WindowPredictor":
-        shape = self.shape(season=panel.season, horizon=check_horizon(horizon))
+        horizon = check_horizon(horizon)
+        shape = self.shape(season=panel.season, horizon=horizon)
         plan = plan_windows(panel, context=shape.context, horizon=horizon, min_context=min(shape.context, 2 * horizon))
         _check_trainable(panel, plan)
         config = _fill_config(train or TrainConfig(), self.default_train(), plan)
@@ -154,7 +167,7 @@ class WindowForecaster(Forecaster):
         values: dict[str, Any] = {
             "best_epoch": result.best_epoch,
             "best_val_loss": result.best_loss if len(plan.validation) else None,
-            "history": result.history,
+            "history": [{name: value for name, value in line.items() if name not in OF_THE_CLOCK} for line in result.history],
             "parameters": sum(p.numel() for p in network.parameters()),
         }
         spread = feed.calibration(network) if self.calibrate and len(plan.validation) else np.ones(len(LEVELS))
@@ -217,7 +230,7 @@ class WindowPredictor(Predictor):
     ) -> "WindowPredictor":
         assert isinstance(recipe, WindowForecaster)
         shape = NetworkShape(**values["shape"])
-        network = recipe.build_network(shape, seed=facts.seed)
+        network = recipe.empty_network(shape)
         weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != "calibration.spread"}
         try:
             network.load_state_dict(weights)
@@ -274,12 +287,14 @@ class _Feed:
             yield data.gather(_slice(windows, step * size, (step + 1) * size))
 
     def validate(self, network: nn.Module, device: torch.device) -> float:
-        """Pinball loss over the held-out windows."""
+        """Pinball loss over the observed steps of the held-out windows."""
         total, count = 0.0, 0
         for part in _parts(self.plan.validation, PREDICT_BATCH):
-            total += float(window_loss(network, self.on(device).gather(part), read=self.read)) * len(part)
-            count += len(part)
-        return total / count
+            batch = self.on(device).gather(part)
+            steps = int((batch.known & batch.seen.any(1, keepdim=True)).sum())
+            total += float(window_loss(network, batch, read=self.read)) * steps
+            count += steps
+        return total / max(count, 1)
 
     def calibration(self, network: WindowNetwork) -> FloatArray:
         """Factor for each level's distance from the median with which the held-out targets are covered, (Q,).

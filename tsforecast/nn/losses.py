@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def pinball_loss(predicted: Tensor, target: Tensor, mask: Tensor, levels: Tensor, weight: Tensor | None = None) -> Tensor:
+def pinball_loss(predicted: Tensor, target: Tensor, mask: Tensor, levels: Tensor) -> Tensor:
     """Mean quantile (pinball) loss, times 2 so that the level 0.5 gives the absolute error.
 
     Args:
@@ -12,11 +12,9 @@ def pinball_loss(predicted: Tensor, target: Tensor, mask: Tensor, levels: Tensor
         target: (B, H); what stands where `mask` is False does not matter.
         mask: (B, H) bool, True = observed.
         levels: (Q,) in (0, 1).
-        weight: (B, 1) of each window; None = 1.
 
     Source: Koenker & Bassett 1978.
     """
     error = torch.where(mask, target, 0.0).unsqueeze(-1) - predicted  # (B, H, Q)
     loss = 2 * torch.maximum(levels * error, (levels - 1) * error).mean(-1)  # (B, H)
-    share = mask if weight is None else mask * weight
-    return (loss * share).sum() / share.sum().clamp(min=1e-9)
+    return (loss * mask).sum() / mask.sum().clamp(min=1)

@@ -14,7 +14,7 @@ Space = Literal["auto", "linear"]
 LOG_OFFSET = 0.01  # of the log space, as a share of the window's mean: what a zero counts as
 RELATIVE_FLOOR = 1e-10  # smallest scale as a share of the size of the values: above the noise of float64 …
 ABSOLUTE_FLOOR = 1e-30  # … and in units of the target, for windows of zeros
-MOST_LOG = 20.0  # a forecast is at most e^20 times the middle of its window
+MOST_LOG = 20.0  # a forecast is at most e^20 times the mean of its window
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
@@ -29,25 +29,42 @@ class WindowScale:
     scale: Tensor  # (B, 1) float64, positive
     offset: Tensor  # (B, 1) float64, positive
     curved: Tensor  # (B, 1) bool
+    ceiling: Tensor  # (B, 1) float64: largest log a forecast may have
 
     @classmethod
-    def of(cls, past: Tensor, seen: Tensor, *, scaling: Scaling = "robust", space: Space = "auto") -> "WindowScale":
+    def of(
+        cls,
+        past: Tensor,
+        seen: Tensor,
+        *,
+        signed: Tensor | None = None,
+        scaling: Scaling = "robust",
+        space: Space = "auto",
+    ) -> "WindowScale":
         """Read off the observed steps of (B, T) windows.
 
-        In space "auto" a window without negative values is seen through the logarithm: its spread then means
-        a share, which is what grows with the level in sales, loads and counts. Other windows stay linear.
+        In space "auto" a window of a series without negative values is seen through the logarithm: its spread then
+        means a share, which is what grows with the level in sales, loads and counts. Other windows stay linear.
+
+        Args:
+            past: (B, T) values.
+            seen: (B, T) bool, True = observed.
+            signed: (B, 1) bool, True where the series was negative before the window: a temperature above zero for
+                a while can fall below it again. None = judge by the window alone.
+            scaling: of what the logarithm made.
+            space: "auto" or "linear".
         """
+        mean = torch.where(seen, past, 0.0).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
+        curved = (~(seen & (past < 0))).all(1, keepdim=True) & (LOG_OFFSET * mean > 0)
+        if signed is not None:
+            curved = curved & ~signed
         if space == "linear":
-            offset, curved = torch.ones_like(past[:, :1]), torch.zeros_like(seen[:, :1])
-        else:
-            count = seen.sum(1, keepdim=True).clamp(min=1)
-            mean = torch.where(seen, past, 0.0).sum(1, keepdim=True) / count
-            offset = LOG_OFFSET * mean
-            curved = (~(seen & (past < 0))).all(1, keepdim=True) & (offset > 0)
-            offset = torch.where(curved, offset, 1.0)
+            curved = torch.zeros_like(curved)
+        offset = torch.where(curved, LOG_OFFSET * mean, 1.0)
+        ceiling = torch.where(curved, mean, 1.0).log() + MOST_LOG
         bent = torch.where(curved, (past + offset).clamp(min=0).log(), past)
         location, scale = window_scale(torch.where(seen, bent, 0.0), seen, scaling=scaling)
-        return cls(location, scale, offset, curved)
+        return cls(location, scale, offset, curved, ceiling)
 
     def apply(self, y: Tensor) -> Tensor:
         """(B, T) values in units of the target -> (B, T) scaled ones."""
@@ -59,8 +76,8 @@ class WindowScale:
         """(B, H, Q) scaled values -> (B, H, Q) in units of the target."""
         bent = self.location.unsqueeze(-1) + self.scale.unsqueeze(-1) * z
         curved = self.curved.unsqueeze(-1)
-        level = self.location.unsqueeze(-1) + MOST_LOG  # beyond, exp would leave the range of the data by far
-        straight = torch.where(curved, torch.minimum(bent, level), 0.0).exp() - self.offset.unsqueeze(-1)
+        lowered = torch.minimum(bent, self.ceiling.unsqueeze(-1))
+        straight = torch.where(curved, lowered, 0.0).exp() - self.offset.unsqueeze(-1)
         return torch.where(curved, straight, bent)
 
 

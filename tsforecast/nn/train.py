@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,11 +21,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tsforecast.errors import OptionError
+from tsforecast.errors import OptionError, TrainingDiverged
 from tsforecast.nn.config import TrainConfig
 
 Batch = Any
 CHECKPOINT = "checkpoint.safetensors"
+TRAINING = threading.RLock()  # torch's dropout draws from one generator of the process, so one training at a time uses it
 OF_THE_MACHINE = ("checkpoint_dir", "progress", "threads", "max_seconds")  # options that may change between start and resume
 
 
@@ -62,11 +64,11 @@ def train_network(
 
     Raises:
         OptionError: the accelerator is not there.
-        FloatingPointError: the loss became infinite or NaN in every step of an epoch.
+        TrainingDiverged: the loss became infinite or NaN.
     """
     fabric = _fabric(config)
     device = fabric.device
-    with _settings(config, device):
+    with TRAINING, _settings(config, device):
         network = job.network
         optimizer = make_optimizer(network, config)
         model, wrapped = fabric.setup(network, optimizer)
@@ -95,11 +97,12 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     plain = [p for p in network.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     rate = config.learning_rate or 1e-3
+    fused = config.precision != "16-mixed"  # whose gradient scaler cannot clip for a fused step
     match config.optimizer:
         case "adam":
-            return torch.optim.Adam(groups, lr=rate, fused=True)
+            return torch.optim.Adam(groups, lr=rate, fused=fused)
         case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, fused=True)
+            return torch.optim.AdamW(groups, lr=rate, fused=fused)
         case "sgd":
             return torch.optim.SGD(groups, lr=rate, momentum=0.9)
         case "rmsprop":
@@ -130,7 +133,7 @@ class _Run:
     def epoch(self, number: int, *, fabric: Any, model: nn.Module, optimizer: Any) -> dict[str, float]:
         """One pass: steps, then validation with the averaged weights."""
         model.train()
-        torch.manual_seed(_mix(self.seed, number))
+        _seed(_mix(self.seed, number), fabric.device)
         began, windows, losses = time.perf_counter(), 0, []
         for batch in self.job.batches(number, fabric.device):
             self._set_rate()
@@ -145,12 +148,8 @@ class _Run:
             self.step += 1
             windows += len(batch)
             losses.append(loss.detach())
-        train_loss = float(torch.stack(losses).float().nanmean())
-        if not train_loss < float("inf"):
-            raise FloatingPointError(
-                f"the training loss is {train_loss} in epoch {number}; lower train.learning_rate "
-                f"(now {self.config.learning_rate}) or look for extreme values in the series"
-            )
+        train_loss = float(torch.stack(losses).float().mean())
+        self._check("training", train_loss, number)
         seconds = time.perf_counter() - began
         values = {"train_loss": train_loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         values |= {"windows_per_s": windows / max(seconds, 1e-9), "epoch_s": seconds}
@@ -158,7 +157,16 @@ class _Run:
             with self.average.applied(), torch.no_grad():
                 model.eval()
                 values["val_loss"] = self.job.validate(model, fabric.device)
+            self._check("validation", values["val_loss"], number)
         return values
+
+    def _check(self, which: str, value: float, number: int) -> None:
+        if not math.isfinite(value):
+            raise TrainingDiverged(
+                f"the {which} loss is {value} in epoch {number}; lower train.learning_rate "
+                f"(now {self.config.learning_rate}) or look for extreme values in the series",
+                field="train.learning_rate",
+            )
 
     def keep(self, number: int, values: dict[str, float]) -> None:
         """Remember the best weights, move the plateau schedule, write the checkpoint."""
@@ -235,9 +243,7 @@ class _Run:
         self.result = TrainResult(**facts["result"] | {"resumed_from": facts["epoch"]})
 
     def _identity(self) -> str:
-        options = {
-            k: v for k, v in asdict(self.config).items() if k not in ("checkpoint_dir", "progress", "threads", "max_seconds")
-        }
+        options = {name: value for name, value in asdict(self.config).items() if name not in OF_THE_MACHINE}
         text = json.dumps([self.job.identity, options, self.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -297,7 +303,10 @@ def _fabric(config: TrainConfig) -> Any:
 
     if config.accelerator == "cuda" and not torch.cuda.is_available():
         raise OptionError("train.accelerator is 'cuda', but torch sees no CUDA device; use 'auto'", field="train.accelerator")
-    return Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+    accelerator = config.accelerator
+    if accelerator == "auto":  # not Apple's: it has no float64
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
 
 
 @contextlib.contextmanager
@@ -340,6 +349,13 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _spent(started: float, config: TrainConfig) -> bool:
     return config.max_seconds is not None and time.perf_counter() - started >= config.max_seconds
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that `_settings` puts back, and no other."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -28,6 +28,7 @@ class WindowBatch:
     seen: Tensor  # (B, T) bool
     future: Tensor  # (B, H) 0 where missing
     known: Tensor  # (B, H) bool
+    signed: Tensor  # (B, 1) bool, the series was negative somewhere before the origin
 
     def __len__(self) -> int:
         return len(self.past)
@@ -48,7 +49,7 @@ class NetworkShape:
 
 
 class WindowNetwork(nn.Module):
-    """Scale -> patches -> core -> head, around a skip that repeats the last season."""
+    """Scale -> patches -> core -> head, around a skip that chooses among the last seasons."""
 
     def __init__(self, core: Callable[[int], nn.Module], *, shape: "NetworkShape") -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class WindowNetwork(nn.Module):
 
     def read(self, batch: WindowBatch) -> tuple[Tensor, WindowScale]:
         """The scaled past of a batch, (B, T), and how it was scaled: in double precision, outside the autocast."""
-        scale = WindowScale.of(batch.past, batch.seen, scaling=self.shape.scaling, space=self.shape.space)
+        scale = WindowScale.of(batch.past, batch.seen, signed=batch.signed, scaling=self.shape.scaling, space=self.shape.space)
         return torch.where(batch.seen, scale.apply(batch.past), 0.0).to(torch.float32), scale
 
 

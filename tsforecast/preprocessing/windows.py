@@ -57,6 +57,8 @@ def plan_windows(
 ) -> WindowPlan:
     """Cut `panel` by time: the end of each series is for validation, what comes before for training.
 
+    A series ends with its last observed row: missing rows behind it can neither teach nor validate.
+
     Args:
         panel: series of any length.
         context: steps a window looks back; the start of a series may leave a part of it missing.
@@ -65,7 +67,7 @@ def plan_windows(
         validation_windows: wanted in all; each long enough series gives one, or more where there are few series.
         max_share: of a series, at most this part is held out (but one horizon, where half the series is left to train).
     """
-    lengths = panel.lengths
+    lengths = _observed_lengths(panel)
     holdout, stride = _holdout(lengths, horizon=horizon, wanted=validation_windows, min_context=min_context, max_share=max_share)
     usable = lengths - holdout
     full = usable >= min_context + horizon
@@ -78,7 +80,7 @@ def plan_windows(
         lowest=lowest.astype(np.int64),
         counts=counts.astype(np.int64),
         ends=panel.offsets[:-1] + usable,
-        validation=_validation(panel.offsets, holdout, horizon=horizon, stride=stride),
+        validation=_validation(panel.offsets[:-1], lengths, holdout, horizon=horizon, stride=stride),
     )
 
 
@@ -102,13 +104,22 @@ def _holdout(lengths: IntArray, *, horizon: int, wanted: int, min_context: int, 
     return np.where(able, horizon + extra * stride, 0).astype(np.int64), stride.astype(np.int64)
 
 
-def _validation(offsets: IntArray, holdout: IntArray, *, horizon: int, stride: IntArray) -> Windows:
+def _observed_lengths(panel: Panel) -> IntArray:
+    """Rows of each series up to its last observed one, (S,)."""
+    if not len(panel):
+        return panel.lengths
+    places = np.where(np.isfinite(panel.target), panel.row_in_series() + 1, 0)
+    lengths: IntArray = np.maximum.reduceat(places, panel.offsets[:-1])
+    return lengths
+
+
+def _validation(firsts: IntArray, lengths: IntArray, holdout: IntArray, *, horizon: int, stride: IntArray) -> Windows:
     each = np.where(holdout > 0, (holdout - horizon) // stride + 1, 0)
     series = np.repeat(np.arange(len(holdout)), each)
     within = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)  # number of the window in its series
     return Windows(
-        origins=(offsets[1:] - holdout)[series] + within * stride[series],
-        firsts=offsets[:-1][series],
-        ends=offsets[1:][series],
+        origins=(firsts + lengths - holdout)[series] + within * stride[series],
+        firsts=firsts[series],
+        ends=(firsts + lengths)[series],
         series=series.astype(np.int64),
     )
