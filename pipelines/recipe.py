@@ -112,6 +112,8 @@ class ModelOptions:
         if not self.label:
             object.__setattr__(self, "label", self.name)
         _plain_name(self.label, "label")
+        if "." in self.label:  # the name of a file is label.kind
+            raise RecipeError(f"label becomes the beginning of file names and has no '.', got {self.label!r}", field="label")
         if self.train.checkpoint_dir is not None:
             raise RecipeError("train.checkpoint_dir is the run folder's in a recipe; leave it out", field="train.checkpoint_dir")
 

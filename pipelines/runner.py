@@ -58,7 +58,8 @@ def run_recipe(
     if as_of is None:
         tell(f"{file.recipe.name}: reading the source for its last moment")
         frame = parse_times(read_source(file.recipe.source, folder=file.folder, environment=environment), "ds")
-        as_of = latest(frame, "ds")
+        observed = frame.loc[frame["y"].notna()]  # rows behind hold the future of covariates
+        as_of = latest(observed if len(observed) else frame, "ds")
     work = Workspace(file, as_of=canonical(as_of), root=options.folder, environment=environment, tell=tell, frame=frame)
     with work.locked():
         with written_aside(work.path("recipe.toml")) as aside:
@@ -89,6 +90,8 @@ def run_job(work: Workspace, name: str, *, force: bool = False) -> None:
     if not force and marker.get("inputs") == inputs and not marker["failed"] and there:
         again = " (--force reads the source again)" if name == "prepare" else ""
         work.tell(f"{work.recipe.name}: {name} has run already{again}")
+        if hasattr(module, "deliver"):
+            module.deliver(work)
         return
     work.marker(name).unlink(missing_ok=True)
     if force:

@@ -148,6 +148,10 @@ class _Reader:
                 "level", f"must lie between 0 and 100 percent, got {outside[0]:g}; a level of 80 spans the quantiles 0.1 and 0.9"
             )
             return DEFAULT_QUANTILE_LEVELS
+        shares = [one for one in coverage if one < 1]
+        if shares:
+            self.refuse("level", f"is in percent, got {shares[0]:g}; did you mean {100 * shares[0]:g}?")
+            return DEFAULT_QUANTILE_LEVELS
         halves = {round(one / 200, 10) for one in coverage}
         levels = sorted({0.5} | {round(0.5 - half, 10) for half in halves} | {round(0.5 + half, 10) for half in halves})
         if levels[0] <= 0:

@@ -138,9 +138,25 @@ def _mlflow(args: argparse.Namespace) -> int:
     from pipelines.tracked import machine_tracker
     from tsforecast.tracking import mlflow_ui_command
 
+    _check_free(args.host, args.port)
     command, environment = mlflow_ui_command(machine_tracker(Environment(os.environ)), host=args.host, port=args.port)
     print(f"MLflow UI at http://{args.host}:{args.port}, Ctrl-C ends it", flush=True)
     os.execve(command[0], command, environment)
+
+
+def _check_free(host: str, port: int) -> None:
+    """MLflow's server would say that the port is taken, and end as if all were well."""
+    import socket
+
+    from tsforecast.errors import TrackingError
+
+    try:
+        with socket.create_server((host, port)):
+            return
+    except OSError as error:
+        raise TrackingError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another --port", field="port"
+        ) from error
 
 
 if __name__ == "__main__":

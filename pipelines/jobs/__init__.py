@@ -1,5 +1,8 @@
 """The table of jobs, in the order they run. A new job is one file and one line here.
 
+A job that leaves something outside the run folder also has `deliver(work)`, which puts it there again when the job is
+not run anew: another run may have written there since.
+
 The file has: `READS`, the sections of the recipe it depends on; `WRITES`, the names it leaves in the run folder, which
 --force removes; and `run(work) -> JobResult`. A job whose inputs have not changed since it ended is not run again, so it
 must give the same output for the same inputs; one that is run again after a kill finds what it had left.

@@ -3,7 +3,7 @@
 import hashlib
 
 from pipelines.files import read_json, written_aside
-from pipelines.io import write_frame, write_sink
+from pipelines.io import read_frame, write_frame, write_sink
 from pipelines.jobs import JobResult
 from pipelines.workspace import CHAMPION, CHART, FORECAST, Workspace
 from tsforecast.flow import FittedFlow, load_model
@@ -20,18 +20,10 @@ def run(work: Workspace) -> JobResult:
     forecast = champion_of(work, verdict).predict(
         panel, horizon=recipe.forecast.horizon, quantile_levels=recipe.forecast.quantile_levels, future=work.future
     )
-    frame = forecast.to_frame()
-    write_frame(frame, work.path(FORECAST))
+    write_frame(forecast.to_frame(), work.path(FORECAST))
     with written_aside(work.path(CHART)) as aside:
         save(fan_chart(panel, forecast), aside.with_suffix(".png")).replace(aside)
-    where = [str(work.path(FORECAST))]
-    if recipe.sink is not None:
-        where.append(
-            write_sink(
-                recipe.sink, frame, recipe=recipe.name, as_of=work.as_of, model=verdict["reference"] or verdict["model"],
-                folder=work.file.folder, environment=work.environment,
-            )
-        )  # fmt: skip
+    where = [str(work.path(FORECAST)), *deliver(work)]
     return JobResult(
         facts={
             "sha256": hashlib.sha256(work.path(FORECAST).read_bytes()).hexdigest(),
@@ -41,6 +33,19 @@ def run(work: Workspace) -> JobResult:
             "written": where,
         }
     )
+
+
+def deliver(work: Workspace) -> list[str]:
+    """Write the run's forecast to the recipe's sink; where it went, if there is one."""
+    recipe = work.recipe
+    if recipe.sink is None:
+        return []
+    verdict = read_json(work.made_by("promote", CHAMPION))
+    place = write_sink(
+        recipe.sink, read_frame(work.path(FORECAST)), recipe=recipe.name, as_of=work.as_of,
+        model=verdict["reference"] or verdict["model"], folder=work.file.folder, environment=work.environment,
+    )  # fmt: skip
+    return [place]
 
 
 def champion_of(work: Workspace, verdict: dict[str, str]) -> FittedFlow:

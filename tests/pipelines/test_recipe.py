@@ -98,6 +98,7 @@ WRONG = [
     (GOOD.replace("= 14", "= 14\nquantile_levels = [0.5, 0.1]"), "forecast.quantile_levels must ascend"),
     (GOOD.replace("= 14", "= 14\nquantile_levels = [0.5, 'a']"), "forecast.quantile_levels[1] must be a number"),
     (GOOD.replace("= 14", "= 14\nquantile_levels = 0.5"), "quantile_levels must be a list, each item a number"),
+    (GOOD + '[[models]]\nname = "gru"\nlabel = "gru.series"\n', "label becomes the beginning of file names and has no '.'"),
     (GOOD + '[[models]]\nname = "gru"\n', "models has 'gru' twice; give one of them another label"),
     (GOOD.split("[[models]]")[0], "models is missing, it must be a list, each item a table"),
     ("models = []\n" + GOOD.split("[[models]]")[0], "models is empty; add a [[models]] table"),

@@ -381,3 +381,23 @@ def test_a_tracking_store_that_fails_is_not_blamed_on_a_model(write: Write, run:
     file = write(TREND, head=RECIPE.replace("enabled = false", f'uri = "file://{tmp_path}"'))
     with pytest.raises(TrackingError, match="MLflow keeps no runs in plain files"):
         run(file)
+
+
+def test_a_finished_run_puts_its_forecast_back_into_the_sink(write: Write, run: Run, tmp_path: Path) -> None:
+    file = write(TREND, '[sink]\nkind = "csv"\npath = "out.csv"\n')
+    run(file, as_of="2018-01-01")
+    first = (tmp_path / "out.csv").read_text()
+    run(file, as_of="2017-04-01")
+    assert (tmp_path / "out.csv").read_text() != first
+    run(file, as_of="2018-01-01")
+    assert (tmp_path / "out.csv").read_text() == first
+    (tmp_path / "out.csv").unlink()
+    run(file, as_of="2018-01-01")
+    assert (tmp_path / "out.csv").read_text() == first
+
+
+def test_without_as_of_the_last_observed_target_is_the_moment(write: Write, run: Run) -> None:
+    data = quarters(40)
+    last = data["ds"].max()
+    data.loc[data["ds"] == last, "y"] = float("nan")
+    assert run(write(TREND, data=data)).as_of < str(last)

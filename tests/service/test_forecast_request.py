@@ -75,6 +75,7 @@ def test_a_level_is_the_coverage_of_a_central_interval_and_brings_the_median(
         ({"level": 80}, ("level", "must be a list of at least one number, got 80")),
         ({"level": []}, ("level", "must be a list of at least one number, got an empty list")),
         ({"level": [80, "90"]}, ("level[1]", "must be a number, got the string '90'")),
+        ({"level": [0.8]}, ("level", "is in percent, got 0.8; did you mean 80?")),
         ({"level": [1, 2, 3]}, ("level", "holds 3 numbers, at most 2 are answered here")),
         (
             {"level": [100]},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -202,8 +203,17 @@ def test_mlflow_starts_the_server_on_the_machines_store(tracking_folder: Path, m
     monkeypatch.setenv("TSF_MLRUNS", str(tracking_folder))
     started: list[Any] = []
     monkeypatch.setattr(os, "execve", lambda *command: started.append(command))
-    cli.main(["mlflow", "--port", "5055"])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    cli.main(["mlflow", "--port", port])
     ((program, arguments, environment),) = started
     assert program == sys.executable and arguments[1:4] == ["-m", "mlflow", "server"]
-    assert f"sqlite:///{tracking_folder}/mlflow.db" in arguments and "5055" in arguments
+    assert f"sqlite:///{tracking_folder}/mlflow.db" in arguments and port in arguments
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_mlflow_on_a_taken_port_is_an_error(tracking_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert cli.main(["mlflow", "--port", port]) == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another --port" in capsys.readouterr().err

@@ -355,3 +355,14 @@ def test_a_leaderboard_of_nothing_is_empty_and_of_the_unknown_an_error(tracker):
     record(tracker, "naive", {"mase": 1.0})
     with pytest.raises(OptionError, match="no run of 'shop' has a score 'owa'"):
         tracker.leaderboard("shop", metric="owa")
+
+
+def test_a_run_for_an_earlier_moment_does_not_take_the_place_of_a_later_one(tracker):
+    candidate(tracker, 0.5, trained_until="2024-03-30T00:00:00")
+    tracker.promote("shop", 1, baseline=BASELINE)
+    candidate(tracker, 0.1, trained_until="2024-03-01T00:00:00", fingerprint="f2")
+    with pytest.raises(NotBetter, match=r"seen the series until 2024-03-01T00:00:00, the champion shop/1 until 2024-03-30"):
+        tracker.promote("shop", 2, baseline=BASELINE)
+    assert aliases(tracker)["champion"] == 1
+    candidate(tracker, 0.1, trained_until="2024-04-01T00:00:00", fingerprint="f3")
+    assert tracker.promote("shop", 3, baseline=BASELINE).version == 3

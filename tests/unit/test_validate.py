@@ -253,6 +253,9 @@ def test_texts_truth_values_objects_and_infinities_in_the_target_are_refused_by_
         r"series 'b' has the text '1,5' in 'y', row 50; 'y' must be numbers: pd\.to_numeric\(frame\['y'\], errors='coerce'\)"
     )
     refused(SchemaError, message, texts, series="b", field="y")
+    every = frame.assign(y=frame["y"].astype(str))  # as a CSV with one bad cell is read: every cell is text
+    every.loc[50, "y"] = "1,5"
+    refused(SchemaError, message, every, series="b", field="y")
     refused(SchemaError, r"'y' holds truth values \(bool\)", frame.assign(y=True), field="y")
     refused(SchemaError, "'y' is of type object, it must be numbers", frame.assign(y=frame["y"].astype(object)), field="y")
     refused(SchemaError, "'y' is of type complex128", frame.assign(y=1j), field="y")

@@ -158,7 +158,9 @@ def test_a_series_without_observations_in_its_context_is_refused_by_name():
     predictor = tiny().fit(panel_of(*targets), horizon=4, train=FAST)
     blind = targets[1].copy()
     blind[-20:] = np.nan
-    with pytest.raises(HistoryTooShort, match=r"series 's1' has 0 observations.*none of its last 16 steps is observed"):
+    with pytest.raises(
+        HistoryTooShort, match=r"series 's1' has 0 observations, the model needs at least 2; of its last 16 steps 0"
+    ):
         predictor.predict(panel_of(targets[0], blind))
 
 

@@ -19,7 +19,7 @@ class GRU(WindowForecaster):
         family="recurrent",
         scope="global",
         source="Cho et al. 2014; patches: SegRNN, Lin et al. 2023",
-        minimal_history="1 observation within the context to forecast; 2 rows in some series to fit",
+        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
     )
 
     def build_core(self, width: int) -> nn.Module:

@@ -25,6 +25,7 @@ from tsforecast.preprocessing.calendar import future_timestamps
 from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
 
 OF_THE_CLOCK = ("windows_per_s", "epoch_s")  # stay out of the stored model: same data and seed, same files
+LEAST_SEEN = 2  # observations in the context of a forecast
 PREDICT_BATCH = 2048  # windows
 CYCLES = {1: 1, 4: 5, 7: 8, 12: 4, 24: 14, 48: 14, 52: 3, 96: 7, 168: 3}  # season -> seasons in the default context
 FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
@@ -196,7 +197,7 @@ class WindowPredictor(Predictor):
         quantile_levels: Sequence[float] = DEFAULT_QUANTILE_LEVELS,
         future: FloatArray | None = None,
     ) -> Forecast:
-        """As `Predictor.predict`. A series needs one observation inside the context; missing steps are masked."""
+        """As `Predictor.predict`. A series needs two observations inside the context; missing steps are masked."""
         steps = self.check_request(panel, horizon, future)
         levels = check_quantile_levels(quantile_levels)
         shape = self.network.shape
@@ -350,10 +351,11 @@ def _check_trainable(panel: Panel, plan: WindowPlan) -> None:
 
 
 def _check_seen(panel: Panel, windows: Windows, seen: Tensor, context: int) -> None:
-    blind = ~seen.any(1).numpy()
-    if blind.any():
-        series_id = panel.series_ids[int(windows.series[blind][0])]
-        raise HistoryTooShort(series_id, have=0, need=1, hint=f"none of its last {context} steps is observed")
+    count = seen.sum(1).numpy()
+    for place in np.flatnonzero(count < LEAST_SEEN)[:1]:
+        series_id = panel.series_ids[int(windows.series[place])]
+        hint = f"of its last {context} steps {count[place]} are observed, and one value tells nothing of the spread"
+        raise HistoryTooShort(series_id, have=int(count[place]), need=LEAST_SEEN, hint=hint)
 
 
 def _identity(recipe: WindowForecaster, panel: Panel, horizon: int) -> str:

@@ -291,11 +291,11 @@ def read_numbers(column: pd.Series, codes: IntArray, ids: tuple[str, ...], *, co
 def _not_numbers(column: pd.Series, codes: IntArray, ids: tuple[str, ...], kind: type[DataError]) -> DataError:
     name = str(column.name)
     way_out = f"pd.to_numeric(frame[{name!r}], errors='coerce')"
-    for row, value in enumerate(column.astype(object)):
-        if isinstance(value, str):
-            series_id = ids[codes[row]]
-            message = (
-                f"series {series_id!r} has the text {value[:40]!r} in {name!r}, row {row}; {name!r} must be numbers: {way_out}"
-            )
-            return kind(message, series_id=series_id, field=name)
+    values = column.astype(object)
+    text = values.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+    wrong = text & pd.to_numeric(values.where(text), errors="coerce").isna().to_numpy()  # one bad cell makes a file's column text
+    for row in np.flatnonzero(wrong if wrong.any() else text)[:1]:
+        series_id, value = ids[codes[row]], values.iloc[row]
+        message = f"series {series_id!r} has the text {value[:40]!r} in {name!r}, row {row}; {name!r} must be numbers: {way_out}"
+        return kind(message, series_id=series_id, field=name)
     return kind(f"{name!r} is of type {column.dtype}, it must be numbers: {way_out}", field=name)

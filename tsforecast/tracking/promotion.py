@@ -83,6 +83,12 @@ def why_not_over_champion(candidate: ModelVersion, champion: ModelVersion, *, me
     Backtests of the same panel and folds are compared by the score itself. Otherwise (there are new data since) each score
     is first divided by that of seasonal naive on the same data, so that an easier month does not look like a better model.
     """
+    if _moment(candidate.trained_until) < _moment(champion.trained_until):
+        return (
+            f"it has seen the series until {candidate.trained_until}, the champion {champion.reference} until "
+            f"{champion.trained_until}: a run for an earlier moment does not take its place; to overrule: "
+            f"set_alias({candidate.name!r}, {CHAMPION!r}, {candidate.version})"
+        )
     mine, theirs = candidate.scores[metric], champion.scores.get(metric, math.nan)
     named = f"the champion {champion.reference}'s"
     if not math.isfinite(theirs):
@@ -103,6 +109,11 @@ def why_not_over_champion(candidate: ModelVersion, champion: ModelVersion, *, me
     if mine < theirs * (1 - margin):
         return None
     return f"its {what} {_shown(mine)} does not beat {named} {_shown(theirs)}{_by(margin)}"
+
+
+def _moment(trained_until: str) -> tuple[int, str]:
+    """Sorts ISO moments and integer steps, which are never mixed in one name."""
+    return (int(trained_until), "") if trained_until.lstrip("-").isdigit() else (0, trained_until)
 
 
 def _relative(score: float, naive: float) -> float:
