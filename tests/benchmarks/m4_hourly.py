@@ -8,13 +8,14 @@ of a default is made on. OWA is against Naive2 as the competition computed it; w
 
 import argparse
 import json
+import os
 import time
 from typing import Any
 
 import numpy as np
 
 import tsforecast
-from tsforecast.datasets import BENCHMARKS, load_benchmark
+from tsforecast.datasets import BENCHMARKS, DATA_DIR, load_benchmark
 from tsforecast.metrics import naive2, score, seasonal_scale
 from tsforecast.panel import FloatArray, Panel
 
@@ -65,6 +66,9 @@ def main() -> None:
     parser.add_argument("--option", nargs="*", default=[], metavar="NAME=JSON", help="options of the models, e.g. hidden=64")
     arguments = parser.parse_args()
     options = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in arguments.option)}
+    if not os.environ.get(DATA_DIR):
+        print(f"skipped: set {DATA_DIR} to a folder that holds m4_hourly/train.parquet and test.parquet")
+        return
     panel, actual = load(validation=arguments.validation)
     for name in arguments.models:
         chosen = {} if name == "seasonal_naive" else options
