@@ -1,10 +1,11 @@
 """Panel -> windows -> network -> quantiles: what all network models share.
 
 Here arrays become tensors. The values of a panel are one flat tensor on the device; a batch of windows is gathered
-there by index, scaled by its own window, forecast as a correction of the last season, and scaled back.
+there by index, scaled by its own window, forecast as a correction of the last seasons, and scaled back.
 """
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -84,9 +85,9 @@ class WindowForecaster(Forecaster):
         if self.scaling not in ("robust", "standard", "mean_abs", "none"):
             raise OptionError(f"scaling must be robust, standard, mean_abs or none, got {self.scaling!r}", field="scaling")
 
+    @abstractmethod
     def build_core(self, width: int) -> nn.Module:
         """(B, patches, width) -> (B, width): the part in which models differ."""
-        raise NotImplementedError(f"{type(self).__name__} must define build_core")
 
     @classmethod
     def predictor_class(cls) -> type["WindowPredictor"]:
