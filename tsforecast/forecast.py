@@ -25,6 +25,7 @@ class Forecast:
     quantile_levels: tuple[float, ...]  # (Q,) ascending, inside (0, 1)
     quantiles: FloatArray  # (S, H, Q) float64
     tz: str | None = None  # zone of the panel, for the wall clock of `to_frame`
+    fallbacks: tuple[tuple[str, str], ...] = ()  # (series id, why its model could not forecast it and what did instead)
 
     def __post_init__(self) -> None:
         expected = (*self.timestamps.shape, len(self.quantile_levels))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +30,15 @@ class Panel:
     tz: str | None = None  # IANA zone of the wall clock (daily and longer steps follow it); None = naive
     covariates: FloatArray | None = None  # (N, C) float64, known in the future too; None = no covariates
     covariate_names: tuple[str, ...] = ()  # (C,)
+    past_covariates: FloatArray | None = None  # (N, P) float64, known up to the present only; None = none
+    past_covariate_names: tuple[str, ...] = ()  # (P,)
+    static_reals: FloatArray | None = None  # (S, R) float64, one value for a whole series; None = none
+    static_real_names: tuple[str, ...] = ()  # (R,)
+    static_categories: tuple[tuple[str, ...], ...] = ()  # (S, K) words; () = none
+    static_category_names: tuple[str, ...] = ()  # (K,)
 
     def __post_init__(self) -> None:
-        for array in (self.offsets, self.timestamps, self.target, self.covariates):
+        for array in (self.offsets, self.timestamps, self.target, self.covariates, self.past_covariates, self.static_reals):
             if array is not None:
                 array.setflags(write=False)
 
@@ -65,12 +72,21 @@ class Panel:
         alive = kept > 0
         return replace(
             self,
-            series_ids=tuple(series_id for series_id, one in zip(self.series_ids, alive, strict=True) if one),
+            **self._statics(np.flatnonzero(alive)),
             offsets=np.concatenate([[0], np.cumsum(kept[alive])]).astype(np.int64),
             timestamps=self.timestamps[keep],
             target=self.target[keep],
             covariates=None if self.covariates is None else self.covariates[keep],
+            past_covariates=None if self.past_covariates is None else self.past_covariates[keep],
         )
+
+    def _statics(self, chosen: IntArray) -> dict[str, Any]:
+        """What belongs to a series as a whole, of the series at `chosen`."""
+        return {
+            "series_ids": tuple(self.series_ids[i] for i in chosen),
+            "static_reals": None if self.static_reals is None else self.static_reals[chosen],
+            "static_categories": tuple(self.static_categories[i] for i in chosen) if self.static_categories else (),
+        }
 
     def row_in_series(self) -> IntArray:
         """Position of each row within its series, from 0, (N,)."""
@@ -100,11 +116,12 @@ class Panel:
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)  # (N',)
         return replace(
             self,
-            series_ids=tuple(self.series_ids[i] for i in chosen),
+            **self._statics(chosen),
             offsets=offsets,
             timestamps=self.timestamps[rows],
             target=self.target[rows],
             covariates=None if self.covariates is None else self.covariates[rows],
+            past_covariates=None if self.past_covariates is None else self.past_covariates[rows],
         )
 
     def with_target(self, target: FloatArray) -> "Panel":

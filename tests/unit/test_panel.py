@@ -1,5 +1,7 @@
 """Panel: cutting and choosing rows, against loops over the series."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,45 @@ def test_with_target_changes_the_values_only(panel):
     doubled = panel.with_target(panel.target * 2)
     assert doubled.target.tolist() == (panel.target * 2).tolist()
     assert doubled.offsets is panel.offsets
+
+
+@pytest.fixture
+def told(panel):
+    """The panel, with a past covariate that numbers the rows and statics that name the series."""
+    return replace(
+        panel,
+        past_covariates=np.arange(9.0)[:, None],
+        past_covariate_names=("r",),
+        static_reals=np.array([[1.0], [2.0], [3.0]]),
+        static_real_names=("size",),
+        static_categories=(("A",), ("B",), ("C",)),
+        static_category_names=("kind",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("cut", "ids", "rows"),
+    [
+        (lambda panel: panel.select([2, 0]), "ca", [6, 7, 8, 0, 1, 2, 3, 4]),
+        (lambda panel: panel.tail(1), "abc", [4, 5, 8]),
+        (lambda panel: panel.without_last(1), "ac", [0, 1, 2, 3, 6, 7]),  # "b" has one row only
+        (lambda panel: panel.until(11), "abc", [0, 1, 5, 6, 7]),
+        (lambda panel: panel.rows(panel.target > 4), "bc", [5, 6, 7, 8]),
+        (lambda panel: panel.with_target(panel.target * 2), "abc", list(range(9))),
+        (lambda panel: panel.select([]), "", []),
+        (lambda panel: panel.until(9), "", []),
+    ],
+)
+def test_static_features_stay_with_their_series_and_past_covariates_with_their_rows(told, cut, ids, rows):
+    kept = cut(told)
+    assert kept.series_ids == tuple(ids)
+    assert kept.past_covariates[:, 0].tolist() == rows
+    assert kept.static_reals[:, 0].tolist() == ["abc".index(one) + 1.0 for one in ids]
+    assert kept.static_categories == tuple((one.upper(),) for one in ids)
+    assert (kept.static_real_names, kept.static_category_names) == (("size",), ("kind",))
+
+
+def test_the_arrays_of_past_and_static_cannot_be_written(told):
+    for array in (told.past_covariates, told.static_reals, told.select([1]).static_reals):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1

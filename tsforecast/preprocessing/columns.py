@@ -28,7 +28,7 @@ def column_of(frame: pd.DataFrame, name: str, option: str) -> pd.Series:
     Raises:
         SchemaError (CovariateError for a covariate): it is not there, or there twice; the nearest column is named.
     """
-    kind: type[DataError] = CovariateError if option == "covariates" else SchemaError
+    kind: type[DataError] = CovariateError if option in ("covariates", "past_covariates", "static") else SchemaError
     if name not in frame.columns:
         has = ", ".join(map(str, frame.columns[:20])) or "no columns"
         near = nearest(name, frame.columns)

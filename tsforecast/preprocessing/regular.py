@@ -37,6 +37,8 @@ class Rows:
     target: FloatArray  # (N,) finite or NaN
     covariates: FloatArray | None = None  # (N, C)
     covariate_names: tuple[str, ...] = ()
+    past_covariates: FloatArray | None = None  # (N, P)
+    past_covariate_names: tuple[str, ...] = ()
     tz: str | None = None
     time_field: str = "ds"  # what the caller calls the timestamps, for messages
 
@@ -83,6 +85,8 @@ def panel_from_rows(
         tz=rows.tz,
         covariates=rows.covariates,
         covariate_names=rows.covariate_names,
+        past_covariates=rows.past_covariates,
+        past_covariate_names=rows.past_covariate_names,
     )
 
 
@@ -143,6 +147,7 @@ def _in_order(rows: Rows) -> tuple[Rows, IntArray]:
         timestamps=rows.timestamps[order],
         target=rows.target[order],
         covariates=None if rows.covariates is None else rows.covariates[order],
+        past_covariates=None if rows.past_covariates is None else rows.past_covariates[order],
     ), offsets
 
 
@@ -289,13 +294,21 @@ class _Problem:
         places = np.flatnonzero(new)
         firsts = rows.timestamps[self.offsets[:-1]][codes[places]]
         timestamps[places] = advance(self.clock, firsts, places - offsets[codes[places]], rows.tz)
-        target = np.full(len(codes), np.nan)
-        target[old] = rows.target
-        covariates = None
-        if rows.covariates is not None:
-            covariates = np.full((len(codes), rows.covariates.shape[1]), np.nan)
-            covariates[old] = rows.covariates
-        return replace(rows, codes=codes, timestamps=timestamps, target=target, covariates=covariates), offsets
+
+        def spread(values: FloatArray) -> FloatArray:
+            """NaN in the rows that are new."""
+            wide = np.full((len(codes), *values.shape[1:]), np.nan)
+            wide[old] = values
+            return wide
+
+        return replace(
+            rows,
+            codes=codes,
+            timestamps=timestamps,
+            target=spread(rows.target),
+            covariates=None if rows.covariates is None else spread(rows.covariates),
+            past_covariates=None if rows.past_covariates is None else spread(rows.past_covariates),
+        ), offsets
 
 
 def _missing_after(positions: IntArray, offsets: IntArray) -> IntArray:

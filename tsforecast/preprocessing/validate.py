@@ -1,7 +1,8 @@
 """Raw frame, or lists of numbers -> Panel. The only place where untrusted data is looked at."""
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -28,9 +29,57 @@ from tsforecast.preprocessing.columns import (
     zone_name,
 )
 from tsforecast.preprocessing.regular import MissingSteps, Rows, check_kind, check_season, panel_from_rows
+from tsforecast.preprocessing.static import constant_columns, static_fields
 
 LONE_SERIES = "series"  # the id of a series that comes without one
 ID_COL = "unique_id"
+
+
+class Features(TypedDict, total=False):
+    """What a panel has beside the target, by when it is known."""
+
+    covariates: Sequence[str]  # columns whose future will be known too
+    past_covariates: Sequence[str]  # columns known up to the present only
+    static: pd.DataFrame | Sequence[str] | None  # one value for a whole series
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """The columns of a frame by their roles, one each."""
+
+    id_col: str
+    time_col: str
+    target_col: str
+    covariates: Sequence[str] = ()
+    past_covariates: Sequence[str] = ()
+    static: pd.DataFrame | Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a column with two roles, and a bare text, which would be taken for its letters."""
+        for option in ("covariates", "past_covariates", "static"):
+            given = getattr(self, option)
+            if isinstance(given, str):
+                raise CovariateError(f"{option} must be names, got the text {given!r}; pass [{given!r}]", field=option)
+        if self.static is not None and not isinstance(self.static, pd.DataFrame | list | tuple):
+            message = f"static must be a frame with one row per series, or names of columns, got {type(self.static).__name__}"
+            raise SchemaError(message, field="static")
+        roles = [self.id_col, self.time_col, self.target_col, *self.covariates, *self.past_covariates, *self.static_columns]
+        for name in roles:
+            if roles.count(name) > 1:
+                raise SchemaError(f"column {name!r} is given two roles among {roles}; give each its own column", field=name)
+
+    @property
+    def static_columns(self) -> list[str]:
+        """Names of what is static, whichever frame has it."""
+        if isinstance(self.static, pd.DataFrame):
+            return [str(name) for name in self.static.columns if name != self.id_col]
+        return list(self.static or ())
+
+    @property
+    def features(self) -> list[str]:
+        """Columns of the long frame beside the three."""
+        static = [] if isinstance(self.static, pd.DataFrame) else self.static_columns
+        return [*self.covariates, *self.past_covariates, *static]
 
 
 def panel_from_frame(
@@ -41,8 +90,8 @@ def panel_from_frame(
     time_col: str = "ds",
     target_col: str = "y",
     *,
-    covariates: Sequence[str] = (),
     missing_steps: MissingSteps = "error",
+    **features: Unpack[Features],
 ) -> Panel:
     """Check a frame and turn it into a `Panel`; rows may come in any order, and the frame is left as it is.
 
@@ -52,23 +101,27 @@ def panel_from_frame(
             (numbers; NaN = not observed). Wide: an index of datetimes, each column a series. Or one Series so indexed.
         freq: pandas alias, or steps per row for integer steps; told from the data when None.
         season: steps; that of the freq when None (h 24, D 7, W 52, MS 12, QS 4 …), 1 for integer steps.
-        covariates: columns of a long frame whose future will be known too, see `future_from_frame`.
         missing_steps: "insert" adds the rows that are missing inside a series, with NaN.
+        features: `covariates=[…]`, columns of a long frame whose future will be known too, see `future_from_frame`;
+            `past_covariates=[…]`, columns known up to the present only (both: numbers, NaN = missing); `static=`, a frame
+            with one row per series, ids in its column or index `id_col`, or columns of the long frame that never change
+            inside a series (numbers and truth values become reals, texts categories; none may be missing).
 
     Raises:
         SchemaError: a column is missing, a type or a value is wrong, or the frame is empty.
         DuplicateError, FrequencyError, GapError: a series has a timestamp twice, off the clock, or not at all.
-        CovariateError: a covariate is missing, or not a number.
+        CovariateError: a covariate is missing, or not a number; a series has no static row, or a value there is missing.
         OptionError: season or missing_steps has an impossible value.
 
     >>> hours = pd.date_range("2026-01-01", periods=4, freq="h")
     >>> panel_from_frame(pd.DataFrame({"unique_id": "a", "ds": hours, "y": [1.0, 2.0, 3.0, 4.0]})).freq
     'h'
     """
-    _check_roles([id_col, time_col, target_col], covariates)
-    long = _long_frame(frame, id_col, time_col, target_col, covariates)
+    columns = Columns(id_col=id_col, time_col=time_col, target_col=target_col, **features)
+    long = _long_frame(frame, columns)
     times, target = column_of(long, time_col, "time_col"), column_of(long, target_col, "target_col")
-    features = [column_of(long, name, "covariates") for name in covariates]
+    known = [column_of(long, name, "covariates") for name in columns.covariates]
+    past = [column_of(long, name, "past_covariates") for name in columns.past_covariates]
     if not len(long):
         raise SchemaError("the frame has no rows; send at least one observation", field=target_col)
     lone = id_col not in long.columns
@@ -80,13 +133,19 @@ def panel_from_frame(
         codes=codes,
         timestamps=timestamps.copy() if np.shares_memory(timestamps, times.to_numpy()) else timestamps,  # a panel's arrays
         target=numbers.copy() if np.shares_memory(numbers, target.to_numpy()) else numbers,  # become read-only
-        covariates=np.column_stack([read_numbers(one, codes, ids, covariate=True) for one in features]) if features else None,
-        covariate_names=tuple(covariates),
+        covariates=_side_by_side(known, codes, ids),
+        covariate_names=tuple(columns.covariates),
+        past_covariates=_side_by_side(past, codes, ids),
+        past_covariate_names=tuple(columns.past_covariates),
         tz=tz,
         time_field=time_col,
     )
+    static = columns.static
+    if static is not None and not isinstance(static, pd.DataFrame):
+        static = constant_columns(long, static, codes=codes, ids=ids) if len(static) else None
+    constant = {} if static is None else static_fields(static, id_col=id_col, ids=ids)
     try:
-        return panel_from_rows(rows, freq=freq, season=season, missing_steps=missing_steps)
+        return replace(panel_from_rows(rows, freq=freq, season=season, missing_steps=missing_steps), **constant)
     except DuplicateError as error:
         if not lone:
             raise
@@ -94,20 +153,14 @@ def panel_from_frame(
         raise DuplicateError(f"{error}; {hint}", series_id=error.series_id, field=error.field) from None
 
 
-def _check_roles(columns: list[str], covariates: Sequence[str]) -> None:
-    """Refuse a column with two roles, and a bare text, which would be taken for its letters."""
-    if isinstance(covariates, str):
-        raise CovariateError(f"covariates must be names, got the text {covariates!r}; pass [{covariates!r}]", field="covariates")
-    roles = [*columns, *covariates]
-    for name in roles:
-        if roles.count(name) > 1:
-            raise SchemaError(f"column {name!r} is given two roles among {roles}; give each its own column", field=name)
+def _side_by_side(columns: list[pd.Series], codes: IntArray, ids: tuple[str, ...]) -> FloatArray | None:
+    """Covariates (N, C); None where there are none."""
+    return np.column_stack([read_numbers(one, codes, ids, covariate=True) for one in columns]) if columns else None
 
 
-def _long_frame(
-    frame: "pd.DataFrame | pd.Series[float]", id_col: str, time_col: str, target_col: str, covariates: Sequence[str]
-) -> pd.DataFrame:
+def _long_frame(frame: "pd.DataFrame | pd.Series[float]", columns: Columns) -> pd.DataFrame:
     """The frame with a row for each series and timestamp, whichever of the three shapes it has."""
+    id_col, time_col, target_col = columns.id_col, columns.time_col, columns.target_col
     if isinstance(frame, pd.Series):
         if not _is_calendar(frame.index) and frame.index.dtype.kind not in "iu":
             message = f"the index of the Series is of type {frame.index.dtype}; use a DatetimeIndex, or a frame with {time_col!r}"
@@ -118,7 +171,7 @@ def _long_frame(
         raise SchemaError(f"panel_from_frame needs a pandas DataFrame or Series, got {type(frame).__name__}", field="frame")
     in_index = [name for name in (id_col, time_col) if name in frame.index.names and name not in frame.columns]
     if _is_calendar(frame.index) and time_col not in frame.columns:
-        if id_col in frame.columns or covariates:
+        if id_col in frame.columns or columns.features:
             return frame.rename_axis(time_col).reset_index()
         return _melted(frame, id_col, time_col, target_col)
     return frame.reset_index(in_index) if in_index else frame
