@@ -48,6 +48,15 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Fallback:
+    """A series that in one fold was forecast, and is scored, by something else than the model."""
+
+    origin: str
+    series_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fold:
     """One origin of a backtest."""
 
@@ -76,6 +85,22 @@ class BacktestResult:
     def series_ids(self) -> tuple[str, ...]:
         """Series that at least one fold has forecast, in order of first appearance."""
         return tuple(dict.fromkeys(series_id for fold in self.folds for series_id in fold.forecast.series_ids))
+
+    @property
+    def fallbacks(self) -> tuple[Fallback, ...]:
+        """What the forecasts of the folds say in `Forecast.fallbacks`, oldest fold first."""
+        return tuple(
+            Fallback(origin=_name(fold.origin), series_id=series_id, reason=words)
+            for fold in self.folds
+            for series_id, words in fold.forecast.fallbacks
+        )
+
+    def fallbacks_frame(self) -> "pd.DataFrame":
+        """One row per fallback: unique_id, origin, reason."""
+        import pandas as pd
+
+        rows = [(one.series_id, one.origin, one.reason) for one in self.fallbacks]
+        return pd.DataFrame(rows, columns=["unique_id", "origin", "reason"])
 
     @property
     def fit_seconds(self) -> float:

@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import one_file
@@ -52,23 +53,50 @@ def _command(commands: "Commands", name: str, words: str, run: Callable[[argpars
 
 
 def _add_models(commands: "Commands") -> None:
-    command = _command(commands, "models", "list the models", _models)
-    command.add_argument("--json", action="store_true")
+    command = _command(commands, "models", "list the models, or say what one is and what its parameters mean", _models)
+    command.add_argument("name", nargs="?", metavar="NAME", help="of one model; default: all")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--markdown", action="store_true", help="as the tables of README.md and docs/models.md")
+    command.add_argument(
+        "--write", nargs="+", default=[], metavar="FILE", help="put the tables between <!-- models --> and <!-- /models --> there"
+    )
 
 
 def _models(args: argparse.Namespace) -> int:
     import json
-    from dataclasses import asdict
 
-    from tsforecast.models.registry import available_models, model_class
+    from tsforecast.errors import ModelError
+    from tsforecast.models import describe
 
-    about = {name: asdict(model_class(name).about) for name in available_models()}
-    if args.json:
-        print(json.dumps(about, indent=1))
+    if args.write:
+        return _write_models([Path(file) for file in args.write])
+    if args.name:
+        try:
+            one = describe.describe(args.name)
+        except ImportError as error:
+            raise ModelError(f"model {args.name!r} {describe.needs(error)}; install it to use this model") from error
+        if args.markdown:
+            print(describe.markdown_of_parameters([one]))
+        else:
+            print(json.dumps({one.name: one.to_json()}, indent=1) if args.json else describe.text_of_one(one))
         return 0
-    wide = max(map(len, about))
-    for name, facts in about.items():
-        print(f"{name:<{wide}}  {facts['family']}, {facts['scope']}; needs {facts['minimal_history']}")
+    found, missing = describe.describe_all()
+    if args.json:
+        known = {one.name: one.to_json() for one in found}
+        print(json.dumps(known | {name: {"unavailable": describe.needs(error)} for name, error in missing.items()}, indent=1))
+        return 0
+    print(describe.markdown_of_all(found, missing) if args.markdown else describe.text_of_all(found, missing))
+    return 0
+
+
+def _write_models(files: list[Path]) -> int:
+    from tsforecast.models import describe
+
+    found, missing = describe.describe_all()
+    blocks = {"models": describe.markdown_of_all(found, missing), "parameters": describe.markdown_of_parameters(found)}
+    for file in files:
+        print(f"{file}: {'written' if describe.write_blocks(file, blocks) else 'as it was'}")
     return 0
 
 

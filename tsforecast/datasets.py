@@ -25,11 +25,11 @@ M3_SOURCE = "the R package Mcomp, github.com/cran/Mcomp"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """One benchmark set: files `<folder>/<name>/<split>.parquet` with integer ds, test following train."""
+    """One benchmark set: files `<folder>/<name>/<split>.parquet`, test following train (or val, where there is one)."""
 
     title: str
     source: str
-    horizon: int  # steps of the test part
+    horizon: int  # steps of the test part; etth1: of each of many windows in it
     season: int  # steps, as the competition scores it (MASE, Naive2): 1 = none
     sha256: Mapping[str, str]  # split -> checksum of its file
 
@@ -54,10 +54,13 @@ def load(name: str) -> "pd.DataFrame":
 
 
 def load_benchmark(name: str, split: str = "train", *, folder: str | os.PathLike[str] | None = None) -> "pd.DataFrame":
-    """One part of a benchmark set, as a long frame (unique_id, ds, y); ds are integer steps, test goes on where train ends.
+    """One part of a benchmark set, as a long frame (unique_id, ds, y, and stallion's covariates).
+
+    ds are integer steps in M4 and M3, else timestamps; a part goes on where the one before it ends.
 
     Args:
-        split: "train" | "test" | "published_forecasts" (unique_id, ds of test, one column per published method).
+        split: "train" | "test" | "published_forecasts" (M4, M3: unique_id, ds of test, one column per published method) |
+            "val" (etth1: between train and test).
         folder: where the sets are, None = the environment variable TSF_DATA_DIR.
 
     Raises:
@@ -244,6 +247,27 @@ BENCHMARKS: dict[str, Benchmark] = {
             "train": "a4cccac0048ee620e8912ba746df261ad2613f7af7dc941c02a97cfce82f2cd9",
             "test": "5db791fbf082d24e6223b864c09e7c8fcdde860ed7dc5299ddfe36992bc52001",
             "published_forecasts": "90425f944a4ee1470e41bb21161923577ec4d5bd5e40c07c61f77fab824a8a9e",
+        },
+    ),
+    "etth1": Benchmark(
+        title="ETTh1, 7 channels of a transformer",
+        source="github.com/zhouhaoyi/ETDataset",
+        horizon=96,
+        season=24,
+        sha256={
+            "train": "c4d82c42824cf301df3b985992a76450dd2b9f2d03d96c35242f01a4ec5232a9",
+            "val": "a5923f33617265297225984016496330ffdea795d7796ce1678c5c1889ff0341",
+            "test": "4a5ae93fa76f2a1ecdf810b6dd16d8c6cd25951e73ac6d726383516c247382f2",
+        },
+    ),
+    "stallion": Benchmark(
+        title="Stallion, monthly volume of 350 agencies and products",
+        source="github.com/sktime/pytorch-forecasting, examples/data/stallion.parquet",
+        horizon=6,
+        season=12,
+        sha256={
+            "train": "945b5fb3a31f49f735139315956481181ce683240c03dd7e9a60e4af4c079dba",
+            "test": "daf11ed7472f6571e831fd02c9bea0caca4b46f129bcf7f287df0d6d229b5b31",
         },
     ),
 }

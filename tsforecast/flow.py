@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tsforecast.errors import ArtifactError, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
@@ -81,13 +82,16 @@ class ForecastFlow:
         seed: int = 0,
         train: TrainConfig | None = None,
         callbacks: Sequence[Callback] = (),
+        start_from: Predictor | None = None,
+        freeze: int | None = None,
     ) -> FittedFlow:
-        """Fit each transform on what the ones before it made of `panel`, then the model."""
+        """Fit each transform on what the ones before it made of `panel`, then the model, from `start_from` if given."""
         fitted: list[FittedTransform] = []
         for transform in self.transforms:
             fitted.append(transform.fit(panel))
             panel = fitted[-1].apply(panel)
-        predictor = self.model.fit(panel, horizon=horizon, seed=seed, train=train, callbacks=callbacks)
+        transfer: dict[str, Any] = {} if start_from is None else {"start_from": start_from, "freeze": freeze}
+        predictor = self.model.fit(panel, horizon=horizon, seed=seed, train=train, callbacks=callbacks, **transfer)
         return FittedFlow(transforms=tuple(fitted), predictor=predictor, postprocess=self.postprocess)
 
 

@@ -42,11 +42,21 @@ NOT_EVERY_STEP_SEES_THE_LAST_VALUE = {
 GUESSES_PLACES_NEVER_SEEN = {
     "prophet": "its weekly curve is a Fourier series that nothing holds on a weekday without observations",
 }
+GETS_WORSE_AT = {"linear": 0.2, "nlinear": 0.2}  # learning rate at which a few epochs are too many
+NOT_SCALE_EQUIVARIANT = {
+    "deepar": "the logarithm of a window's size is one of its inputs",
+}
 DRAWS_BY_CONTENT = {
     "prophet": "its futures are drawn from a generator seeded by the values of the series, so only the median is comparable",
 }
 NOT_SHIFT_EQUIVARIANT = {
     "prophet": "its priors act on the series divided by its largest absolute value, so a shift changes the fit",
+    "deepar": "windows are divided by their mean size, as in the paper",
+    "auto_ets": "its errors and seasons may be multiplicative, in per cent of the level",
+    "auto_theta": "its season is multiplicative, in per cent of the level",
+    "mstl": "the errors of its exponential smoothing may be multiplicative, in per cent of the level",
+    "croston": "zero is no demand, and a series below zero is not forecast by it",
+    "tsb": "zero is no demand, and a series below zero is not forecast by it",
 }
 
 
@@ -335,6 +345,8 @@ def test_perturbing_anything_after_the_origin_changes_nothing(name: str) -> None
 
 
 def test_histories_in_other_units_are_forecast_in_those_units(name: str) -> None:
+    if name in NOT_SCALE_EQUIVARIANT:
+        pytest.skip(NOT_SCALE_EQUIVARIANT[name])
     panel = usual_panel()
     plain = fitted(name).predict(panel)
     scaled = fitted(name).predict(panel.with_target(32.0 * panel.target))
@@ -357,7 +369,7 @@ def test_shifting_a_history_shifts_its_forecast(name: str) -> None:
 
 
 def test_known_future_covariates_are_demanded_checked_and_used(name: str) -> None:
-    if model_class(name).about.covariates == "none":
+    if "known-future" not in model_class(name).about.covariates:
         pytest.skip(f"{name} reads no covariates")
     rng = np.random.default_rng(5)
     panel = panel_of([series_values(70), series_values(70, seed=1)])
@@ -365,7 +377,8 @@ def test_known_future_covariates_are_demanded_checked_and_used(name: str) -> Non
     panel = replace(panel, target=panel.target + 5.0 * price, covariates=price[:, None], covariate_names=("price",))
     predictor = model_class(name).tiny().fit(panel, horizon=HORIZON, train=TRAIN)
     low, high = (predictor.predict(panel, future=np.full((2, HORIZON, 1), value)).median for value in (-1.0, 1.0))
-    np.testing.assert_allclose(high - low, 10.0, atol=2.0)  # five per unit of price
+    np.testing.assert_allclose(high - low, 10.0, atol=4.0)  # five per unit of price
+    assert (high - low).mean() == pytest.approx(10.0, abs=2.0)
     with pytest.raises(CovariateError, match=r"needs the future of covariates \['price'\]; pass future="):
         predictor.predict(panel)
     with pytest.raises(CovariateError, match=r"future must have shape \(S, H, C\) = \(2, 8, 1\), got \(2, 7, 1\)"):
@@ -464,7 +477,7 @@ def test_the_saved_weights_are_those_of_the_best_epoch(name: str) -> None:
     panel = panel_of([np.concatenate([rise, 70.0 - 2.0 * np.arange(HORIZON)])])  # what it learns is wrong in the end
 
     def fit(patience: int, log: list[Epoch]) -> Predictor:
-        train = replace(TRAIN, max_epochs=12, patience=patience, schedule="constant", learning_rate=0.02)
+        train = replace(TRAIN, max_epochs=12, patience=patience, schedule="constant", learning_rate=GETS_WORSE_AT.get(name, 0.02))
         return model_class(name).tiny().fit(panel, horizon=HORIZON, seed=1, train=train, callbacks=[log.append])
 
     log: list[Epoch] = []
@@ -561,7 +574,8 @@ def test_what_is_saved_is_json_and_tensors_without_a_pickle(name: str, stored: P
         content = path.read_bytes()
         with pytest.raises(ValueError):  # no pickle, in whatever words pickletools puts it
             list(pickletools.genops(content))
-        assert not content.startswith((b"\x80", b"PK", b"\x1f\x8b")), f"{path.name} is a pickle or an archive"
+        pickles = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))  # 0x80 alone may begin a length
+        assert not content.startswith((*pickles, b"PK", b"\x1f\x8b")), f"{path.name} is a pickle or an archive"
     json.loads((stored / name / "manifest.json").read_text())
     content = (stored / name / "weights.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", content[:8])

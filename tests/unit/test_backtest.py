@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from tsforecast import metrics
-from tsforecast.backtest import Skipped, StepsBack, backtest, calendar_origins, own_end_origins
+from tsforecast.backtest import Fallback, Skipped, StepsBack, backtest, calendar_origins, own_end_origins
 from tsforecast.errors import DataError, HistoryTooShort, HorizonError, ModelError, OptionError
 from tsforecast.flow import ForecastFlow
 from tsforecast.forecast import Forecast
 from tsforecast.models.base import About, Facts, Forecaster, Predictor
 from tsforecast.panel import Panel
-from tsforecast.preprocessing.transforms import FittedTransform, Transform
+from tsforecast.postprocess import clip_below_zero, round_to_integers
+from tsforecast.preprocessing.transforms import BoxCox, Fill, FittedTransform, Log1p, Scale, Transform
 
 NAN = math.nan
 DAY = np.timedelta64(1, "D")
@@ -585,6 +586,41 @@ def holed(forecast):
 def test_a_model_that_answers_something_else_is_not_scored(spoil, message):
     with pytest.raises(ModelError, match=re.escape(message)):
         run(panel_of(RISING), Fake(spoil=spoil), horizon=3, folds=1)
+
+
+def test_what_was_forecast_by_a_fallback_is_told_through_transforms_and_last_touches():
+    def fell(forecast):
+        return replace(forecast, fallbacks=(("b", "no root, naive instead"),))
+
+    model = Fake(spoil=fell)
+    flow = ForecastFlow(
+        transforms=(Fill(), Log1p(), BoxCox(), Scale()), model=model, postprocess=(clip_below_zero, round_to_integers)
+    )
+    result = backtest(flow, panel_of({name: values + 1 for name, values in RISING.items()}), horizon=3, folds=2)
+    assert result.fallbacks == (
+        Fallback(origin="2024-01-14", series_id="b", reason="no root, naive instead"),
+        Fallback(origin="2024-01-17", series_id="b", reason="no root, naive instead"),
+    )
+    assert result.fallbacks_frame().columns.tolist() == ["unique_id", "origin", "reason"]
+    assert result.fallbacks_frame()["unique_id"].tolist() == ["b", "b"]
+    plain = backtest(ForecastFlow(model=Fake()), panel_of(RISING), horizon=3)
+    assert plain.fallbacks == () and len(plain.fallbacks_frame()) == 0
+
+
+def test_past_covariates_end_with_the_history_and_static_features_stay_with_their_series():
+    panel = panel_of(RISING)
+    told = replace(
+        panel,
+        past_covariates=panel.target[:, None],
+        past_covariate_names=("seen",),
+        static_reals=np.arange(len(panel), dtype=float)[:, None],
+        static_real_names=("number",),
+    )
+    model = Fake()
+    run(told, model, horizon=3, folds=2)
+    for record in model.log:
+        np.testing.assert_array_equal(record.panel.past_covariates[:, 0], record.panel.target)
+        assert record.panel.static_reals[:, 0].tolist() == [panel.series_ids.index(one) for one in record.panel.series_ids]
 
 
 def test_an_empty_panel_is_refused():

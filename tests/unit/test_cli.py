@@ -17,6 +17,7 @@ import tsforecast
 from pipelines import one_file
 from tsforecast import cli
 from tsforecast.errors import OptionError
+from tsforecast.models.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 Called = tuple[int, str, str]
@@ -70,9 +71,63 @@ def test_help_names_every_command_and_every_exit_code(call: Callable[..., Called
 
 def test_models_lists_what_can_be_trained(call: Callable[..., Called]) -> None:
     code, out, _ = call("models")
-    assert code == 0 and "seasonal_naive  baseline, local; needs one season and one step" in out
+    rows = [line.split("  ") for line in out.splitlines()]
+    assert code == 0 and rows[0][0].strip() == "model" and [row[0].strip() for row in rows[1:]] == tsforecast.available_models()
+    [naive] = [[cell.strip() for cell in row if cell.strip()] for row in rows if row[0].startswith("seasonal_naive")]
+    assert naive == ["seasonal_naive", "baseline", "local", "none", "untrained", "one season and one step, observed"]
     _, out, _ = call("models", "--json")
-    assert json.loads(out)["gru"]["family"] == "recurrent"
+    listed = json.loads(out)
+    assert listed["gru"]["family"] == "recurrent" and listed["gru"]["transfers"] is True
+    hidden = {"type": "int", "default": 128, "words": "width of the core"}
+    assert listed["gru"]["parameters"]["hidden"] == hidden
+    _, out, _ = call("models", "gru", "--json")
+    assert json.loads(out) == {"gru": listed["gru"]}
+
+
+def test_models_says_what_one_is_and_what_its_parameters_mean(call: Callable[..., Called]) -> None:
+    code, out, _ = call("models", "seasonal_naive")
+    assert code == 0
+    assert out.splitlines() == [
+        "seasonal_naive: Repeats the last season of each series; the yardstick every other model has to beat.",
+        "",
+        "family               baseline",
+        "fit                  no training (local): answers from the history it is given",
+        "reads covariates     none",
+        "needs                one season and one step, observed",
+        "starts from another  no",
+        "sample paths         no",
+        "source               Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., sections 5.2 and 5.5",
+        "",
+        "parameters (default, type, meaning)",
+        "  season  none  int | None  steps in a season, e.g. 24 for hourly data with a daily cycle; None = the panel's",
+    ]
+    code, _, err = call("models", "nope")
+    assert code == 2 and "no model 'nope'; available: " in err
+
+
+def test_a_model_whose_package_is_missing_is_listed_with_what_it_needs(
+    call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS["forecast"], "oracle", "delphi.temple:Oracle")
+    code, out, _ = call("models")
+    assert code == 0 and out.splitlines()[-1].split("  ")[-1].strip() == "needs package delphi"
+    _, out, _ = call("models", "--json")
+    assert json.loads(out)["oracle"] == {"unavailable": "needs package delphi"}
+    code, _, err = call("models", "oracle")
+    assert code != 0 and "model 'oracle' needs package delphi; install it to use this model" in err
+
+
+def test_models_writes_its_tables_between_marks(call: Callable[..., Called], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- models -->\nold\n<!-- /models -->\nafter\n")
+    _, table, _ = call("models", "--markdown")
+    assert call("models", "--markdown", "--write", page)[:2] == (0, f"{page}: written\n")
+    assert page.read_text() == f"before\n<!-- models -->\n{table}<!-- /models -->\nafter\n"
+    assert call("models", "--write", page)[1] == f"{page}: as it was\n"
+    page.write_text("nothing")
+    assert "has no block to write; add <!-- models --> and <!-- /models -->" in call("models", "--write", page)[2]
+    page.write_text("<!-- models -->")
+    assert "the block <!-- models --> has no end; add <!-- /models -->" in call("models", "--write", page)[2]
 
 
 def test_check_says_what_panel_a_file_makes(call: Callable[..., Called], data: Path) -> None:
@@ -217,3 +272,79 @@ def test_mlflow_on_a_taken_port_is_an_error(tracking_folder: Path, capsys: pytes
         port = str(taken.getsockname()[1])
         assert cli.main(["mlflow", "--port", port]) == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another --port" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- features, transfer and fallbacks, with the fakes of the recipes
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.pipelines import fakes
+    from tsforecast.models.registry import MODELS
+
+    monkeypatch.setitem(MODELS, "forecast", dict(MODELS["forecast"]))
+    fakes.register()
+
+
+def test_past_covariates_and_static_features_are_read_from_files(
+    call: Callable[..., Called], data: Path, tmp_path: Path, fakes: None
+) -> None:
+    frame = pd.read_csv(data)
+    frame.assign(seen=frame["sold"] * 10).to_csv(data, index=False)
+    pd.DataFrame({"shop": ["b", "a"], "size": [0.5, 0.25], "kind": ["big", "small"]}).to_csv(tmp_path / "s.csv", index=False)
+    features = ("--past-covariates", "seen", "--static", tmp_path / "s.csv")
+    code, out, _ = call("check", data, *COLUMNS, *features)
+    assert code == 0 and ", 0 not observed, past covariates seen, static size, kind\n" in out
+    reader = ("--model", "reader", "--horizon", 2)
+    assert call("train", data, *COLUMNS, *features, *reader, "--out", tmp_path / "m")[0] == 0
+    code, out, _ = call("forecast", tmp_path / "m", data, *COLUMNS, *features, "--horizon", 1, "--quantile-levels", "0.5")
+    assert (code, out.splitlines()[1:]) == (0, ["a,2024-03-01,30.25", "b,2024-03-01,130.5"])
+    code, _, err = call("forecast", tmp_path / "m", data, *COLUMNS)
+    assert code == 1 and "the model was fitted with past covariates ['seen'], the panel has []" in err
+    assert call("backtest", data, *COLUMNS, *features, *reader)[0] == 0
+    few = (*features, "--static-columns", "size, colour")
+    code, _, err = call("check", data, *COLUMNS, *few)
+    assert code == 1 and "s.csv has no column 'colour' (source.static_columns); it has shop, size, kind" in err
+
+
+def test_a_model_is_tuned_from_another(call: Callable[..., Called], data: Path, tmp_path: Path, fakes: None) -> None:
+    heir = ("--model", "heir", "--horizon", 7)
+    frame = pd.read_csv(data)
+    frame[frame["day"] < "2024-02-01"].to_csv(tmp_path / "january.csv", index=False)
+    call("train", tmp_path / "january.csv", *COLUMNS, *heir, "--out", tmp_path / "base")
+    tuned = (*COLUMNS, *heir, "--start-from", tmp_path / "base")
+    code, out, _ = call("train", data, *tuned, "--freeze", 2, "--out", tmp_path / "child")
+    assert code == 0 and out.startswith(f"heir: tuned from {tmp_path / 'base'}, 2 series, 120 observations")
+    assert json.loads((tmp_path / "child" / "manifest.json").read_text())["values"] == {"generation": 2, "frozen": 2}
+    assert call("backtest", data, *tuned)[0] == 0
+    code, _, err = call("backtest", data, *COLUMNS, *heir, "--start-from", tmp_path / "child")
+    assert code == 2 and f"start_from '{tmp_path / 'child'}' was trained until 2024-02-29T00:00:00 and the first backtest" in err
+    code, _, err = call("train", data, *COLUMNS, *heir, "--freeze", 2, "--out", tmp_path / "x")
+    assert code == 2 and "freeze has no meaning without start_from" in err
+    code, _, err = call(
+        "train", data, *COLUMNS, "--model", "trend", "--horizon", 7, "--start-from", tmp_path / "base", "--out", "x"
+    )
+    assert code == 2 and "is a fitted 'heir', and 'trend' can only start from another 'trend'" in err
+
+
+def test_a_parent_is_looked_up_in_the_registry_of_the_machine(
+    call: Callable[..., Called], data: Path, tracking_folder: Path, monkeypatch: pytest.MonkeyPatch, fakes: None
+) -> None:
+    monkeypatch.setenv("TSF_MLRUNS", str(tracking_folder))
+    heir = ("--model", "heir", "--horizon", 7, "--start-from", "base@champion")
+    code, _, err = call("train", data, *COLUMNS, *heir, "--out", data.parent / "x")
+    assert (
+        code == 2 and "start_from 'base@champion' is no folder (base@champion), nor registered: no registered model 'base'" in err
+    )
+
+
+def test_a_forecast_by_fallback_is_said_beside_it(call: Callable[..., Called], data: Path, tmp_path: Path, fakes: None) -> None:
+    frame = pd.read_csv(data).replace({"shop": {"b": "007"}})
+    frame.to_csv(data, index=False)
+    faller = (*COLUMNS, "--model", "faller", "--horizon", 7)
+    call("train", data, *faller, "--out", tmp_path / "m")
+    code, out, err = call("forecast", tmp_path / "m", data, *COLUMNS)
+    assert code == 0 and len(out.splitlines()) == 15
+    assert err == "tsforecast: 1 of 2 series by fallback: '007': no root found, seasonal naive instead\n"
+    _, out, _ = call("backtest", data, *faller, "--folds", 1)
+    assert "  scored by fallback: 007 at 2024-02-22: no root found, seasonal naive instead\n" in out

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -104,12 +105,28 @@ def test_a_missing_file_is_named(tiny_benchmark):
     assert "tiny" not in available()
 
 
-@pytest.mark.skipif(not (DATA / "m4_hourly").is_dir(), reason="no benchmark data: set TSF_DATA_DIR to their folder")
+with_data = pytest.mark.skipif(not (DATA / "m4_hourly").is_dir(), reason="no benchmark data: set TSF_DATA_DIR to their folder")
+
+
+@with_data
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_test_part_goes_on_where_train_ends(name):
-    train, test = load_benchmark(name, "train", folder=DATA), load_benchmark(name, "test", folder=DATA)
-    assert test.groupby("unique_id").size().eq(BENCHMARKS[name].horizon).all()
-    gap = test.groupby("unique_id")["ds"].min() - train.groupby("unique_id")["ds"].max()
-    assert gap.eq(1).all()
-    assert load_benchmark(name, "published_forecasts", folder=DATA)["ds"].equals(test["ds"])
+    if not (DATA / name).is_dir():
+        pytest.skip(f"{name} is not in {DATA}")
+    parts = [part for part in ("train", "val", "test") if part in BENCHMARKS[name].sha256]
+    frames = {part: load_benchmark(name, part, folder=DATA) for part in parts}
+    step = {"etth1": pd.Timedelta(hours=1), "stallion": pd.Timedelta(days=30)}.get(name, 1)  # June has 30 days
+    for before, after in pairwise(parts):
+        gap = frames[after].groupby("unique_id")["ds"].min() - frames[before].groupby("unique_id")["ds"].max()
+        assert gap.eq(step).all()
     assert name in available(folder=DATA)
+    if name != "etth1":
+        assert frames["test"].groupby("unique_id").size().eq(BENCHMARKS[name].horizon).all()
+    if "published_forecasts" in BENCHMARKS[name].sha256:
+        assert load_benchmark(name, "published_forecasts", folder=DATA)["ds"].equals(frames["test"]["ds"])
+
+
+@with_data
+def test_etth1_is_cut_into_twelve_four_and_four_months_of_thirty_days():
+    for part, days in (("train", 360), ("val", 120), ("test", 120)):
+        assert load_benchmark("etth1", part, folder=DATA).groupby("unique_id").size().eq(24 * days).all()

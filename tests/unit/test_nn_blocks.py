@@ -73,7 +73,7 @@ def test_convolutions_do_not_look_ahead(make):
     assert not torch.allclose(block(changed)[:, 6], block(x)[:, 6])
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_recurrent_core_reads_first_and_last_step(cell):
     core, x = RecurrentCore(cell, 2, 5, layers=2), torch.randn(3, 6, 2)
     assert core(x).shape == (3, 5)
@@ -147,7 +147,8 @@ def test_quantiles_never_cross_whatever_the_weights(levels):
     head = QuantileHead(4, 3, levels)
     with torch.no_grad():
         head.project.weight.normal_(0, 50)
-    out = head(torch.randn(6, 4) * 10)
+    base, size = torch.zeros(6, 3), torch.ones(6, 1)
+    out = head.quantiles(head(torch.randn(6, 4) * 10), base, size, levels)
     assert out.shape == (6, 3, len(levels))
     assert (out.diff(dim=-1) >= 0).all()
 

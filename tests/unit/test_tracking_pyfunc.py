@@ -223,6 +223,44 @@ def test_the_last_rows_are_the_future_of_a_model_that_reads_covariates(fake_mode
     assert answer["ds"].tolist()[:2] == [pd.Timestamp("2024-02-29"), pd.Timestamp("2024-03-01")]
 
 
+def test_past_covariates_and_static_features_are_columns_like_the_others(monkeypatch, tmp_path):
+    from tests.pipelines import fakes
+
+    monkeypatch.setitem(MODELS, "forecast", dict(MODELS["forecast"]))
+    fakes.register()
+    panel = panel_of(
+        {"a": 20, "b": 20},
+        past_covariates=np.arange(40.0)[:, None],
+        past_covariate_names=("seen",),
+        static_reals=np.array([[0.25], [0.5]]),
+        static_real_names=("size",),
+        static_categories=(("big",), ("small",)),
+        static_category_names=("kind",),
+        covariates=np.zeros((40, 1)),
+        covariate_names=("price",),
+    )
+    folder = stored_model(fitted(panel, flow=ForecastFlow(model=fakes.Reader())), tmp_path, panel)
+    columns = json.loads((folder / "input_example.json").read_text())["inputs"]["columns"]
+    assert columns == ["unique_id", "ds", "y", "seen", "size", "kind"]
+    model = load_with_mlflow(folder)
+    types = {one["name"]: one["type"] for one in model.metadata.get_input_schema().to_dict()}
+    assert (types["seen"], types["size"], types["kind"]) == ("double", "double", "string")
+    frame = long_frame(panel)
+    assert model.predict(frame.drop(columns="price"), params={"horizon": 1})["0.5"].tolist() == [19.25, 39.5]
+
+
+def test_a_fallback_is_in_the_log_of_the_server(monkeypatch, caplog):
+    from tests.pipelines import fakes
+
+    panel = panel_of({"a": 20, "007": 20})
+    ServedFlow(fitted(panel, flow=ForecastFlow(model=fakes.Faller()))).forecast(
+        long_frame(panel), horizon=1, quantile_levels=(0.5,)
+    )
+    assert [record.getMessage() for record in caplog.records] == [
+        "series '007' by fallback: no root found, seasonal naive instead"
+    ]
+
+
 def test_a_series_without_rows_for_its_future_is_named(fake_model):
     panel = panel_of({"a": 20, "b": 3}, covariates=np.ones((23, 1)), covariate_names=("price",))
     served = ServedFlow(fitted(panel, horizon=3, flow=ForecastFlow(model=LastPlusCovariate())))

@@ -338,8 +338,21 @@ def test_every_part_of_a_panel_changes_its_fingerprint():
         replace(panel, covariates=np.ones((49, 1))),
         replace(panel, covariates=None),
         panel.without_last(1),
+        replace(panel, past_covariates=np.zeros((49, 1)), past_covariate_names=("seen",)),
+        replace(panel, past_covariates=np.ones((49, 1)), past_covariate_names=("seen",)),
+        replace(panel, static_reals=np.zeros((2, 1)), static_real_names=("size",)),
+        replace(panel, static_reals=np.zeros((2, 1)), static_real_names=("kind",)),
+        replace(panel, static_categories=(("x",), ("y",)), static_category_names=("kind",)),
+        replace(panel, static_categories=(("y",), ("x",)), static_category_names=("kind",)),
     ]
     assert len({fingerprint(one) for one in changed}) == len(changed)
+
+
+def test_a_panel_without_past_and_static_features_keeps_the_fingerprint_it_had():
+    panel = panel_of({"a": 3}, covariates=np.ones((3, 1)), covariate_names=("price",))
+    assert fingerprint(panel) == "0e8bc93ec7b3e811f0f2f53706e7e2d66151b7cd7041e8545dbeadcba1eea27e"  # as of tsforecast 1.0
+    told = replace(panel, static_reals=np.ones((1, 1)), static_real_names=("size",))
+    assert fingerprint(told.select([0])) == fingerprint(told) != fingerprint(panel)
 
 
 def test_the_clock_unit_does_not_change_the_fingerprint():

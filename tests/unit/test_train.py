@@ -1,5 +1,6 @@
 """The training loop, on a network so small that its course can be followed."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import torch
 from torch import nn
 
 from tsforecast.errors import OptionError, TrainingDiverged
-from tsforecast.nn.config import OPTIMIZERS, TrainConfig
-from tsforecast.nn.train import CHECKPOINT, Job, make_optimizer, train_network
+from tsforecast.nn.config import CHOICES, OPTIMIZERS, TrainConfig
+from tsforecast.nn.optim import make_optimizer
+from tsforecast.nn.train import CHECKPOINT, Job, train_network
 
 CONFIG = TrainConfig(
     max_epochs=6,
@@ -140,14 +142,25 @@ def test_biases_are_not_decayed():
     ("options", "message"),
     [
         ({"optimizer": "adamm"}, r"train\.optimizer must be one of adam, .*, got 'adamm'"),
-        ({"schedule": "cosine"}, r"train\.schedule must be one of plateau, one_cycle, constant, got 'cosine'"),
+        ({"schedule": "linear"}, r"train\.schedule must be one of plateau, cosine, one_cycle, constant, got 'linear'"),
+        ({"average": "swa"}, r"train\.average must be one of ema, snapshots, none, got 'swa'"),
         ({"precision": "64"}, r"train\.precision must be one of 32-true, .*, got '64'"),
         ({"accelerator": "gpu"}, r"train\.accelerator must be one of auto, cpu, cuda, got 'gpu'"),
         ({"batch_size": 0}, r"train\.batch_size must be positive, got 0"),
         ({"batch_size": 2.5}, r"train\.batch_size must be a whole number, got 2\.5"),
         ({"learning_rate": -1.0}, r"train\.learning_rate must be positive, got -1\.0"),
         ({"learning_rate": float("nan")}, r"train\.learning_rate must be positive, got nan"),
+        ({"learning_rate": "auto"}, r"train\.learning_rate must be a number, got 'auto'"),
         ({"average_decay": 1.0}, r"train\.average_decay must lie in \[0, 1\), got 1\.0"),
+        ({"momentum": 1.0}, r"train\.momentum must lie in \[0, 1\), got 1\.0"),
+        ({"average": "ema", "average_decay": 0.0}, r"train\.average is 'ema', .* train\.average_decay is 0; give it 0\.99"),
+        ({"snapshots": 0}, r"train\.snapshots must be positive, got 0"),
+        ({"warmup_steps": -1}, r"train\.warmup_steps must not be negative, got -1"),
+        ({"warmup_steps": 0.5}, r"train\.warmup_steps must be a whole number, got 0\.5"),
+        ({"l1": -0.1}, r"train\.l1 must not be negative, got -0\.1"),
+        ({"l2": float("nan")}, r"train\.l2 must not be negative, got nan"),
+        ({"weight_decay": True}, r"train\.weight_decay must be a number, got True"),
+        ({"compile": 1}, r"train\.compile must be true or false, got 1"),
     ],
 )
 def test_a_bad_option_names_itself(options, message):
@@ -184,27 +197,46 @@ def test_the_global_random_state_and_threads_are_left_alone():
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("schedule", ["plateau", "one_cycle"])
-def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, optimizer, schedule):
-    config = replace(CONFIG, optimizer=optimizer, schedule=schedule, average_decay=0.9, plateau_patience=1)
-    whole = make_job(validate=lambda network, device: float(weights_norm(network)))
-    train_network(whole, config=config, seed=5)
+class PowerCut(Exception):
+    pass
 
-    class PowerCut(Exception):
-        pass
 
-    def cut(epoch, values):
-        if epoch == 3:
+def cut_and_resumed(config, folder, *, cut=3, frozen=None):
+    """(undisturbed job, job killed after an epoch and taken up again, result of the latter); their courses are the same."""
+
+    def one(callbacks=(), **options):
+        job = make_job(validate=lambda network, device: float(weights_norm(network)))
+        if frozen is not None:
+            job.frozen, job.frozen_epochs, job.thawed_rate = frozen, 2, 0.5
+        return job, train_network(job, config=replace(config, **options), seed=5, callbacks=callbacks)
+
+    def power_cut(epoch, values):
+        if epoch == cut:
             raise PowerCut
 
-    half = replace(config, checkpoint_dir=str(tmp_path))
+    def course(result):
+        return [[line[name] for name in ("epoch", "train_loss", "learning_rate", "val_loss")] for line in result.history]
+
+    whole, expected = one()
     with pytest.raises(PowerCut):
-        train_network(
-            make_job(validate=lambda network, device: float(weights_norm(network))), config=half, seed=5, callbacks=[cut]
-        )
-    job = make_job(validate=lambda network, device: float(weights_norm(network)))
-    result = train_network(job, config=half, seed=5)
+        one([power_cut], checkpoint_dir=str(folder))
+    job, result = one(checkpoint_dir=str(folder))
+    assert course(result) == course(expected)
+    return whole, job, result
+
+
+RESUMED = [
+    *({"schedule": schedule, "average": "ema"} for schedule in CHOICES["schedule"]),
+    *({"optimizer": optimizer} for optimizer in OPTIMIZERS),
+    *({"average": average, "snapshots": 2} for average in CHOICES["average"]),
+    {"warmup_steps": 20, "l1": 1e-3, "l2": 1e-3, "precision": "bf16-mixed"},
+]
+
+
+@pytest.mark.parametrize("options", RESUMED, ids=lambda options: "-".join(map(str, options.values())))
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, options):
+    config = replace(CONFIG, average_decay=0.9, plateau_patience=1, **options)
+    whole, job, result = cut_and_resumed(config, tmp_path)
     assert result.resumed_from == 3
     assert [line["epoch"] for line in result.history] == [1, 2, 3, 4, 5, 6]
     assert torch.equal(weights(job), weights(whole))
@@ -212,6 +244,116 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, optimizer, sch
 
 def weights_norm(network):
     return sum(p.detach().square().sum() for p in network.parameters())
+
+
+# Frozen parameters
+
+
+def is_first(name):
+    return name.startswith("layers.0")
+
+
+def each_epoch(job, config=CONFIG):
+    """Weights of the first and the last layer before training and after each epoch, and the result."""
+    seen = []
+
+    def look(*_):
+        seen.append([job.network.layers[place].weight.detach().clone() for place in (0, 2)])
+
+    look()
+    return seen, train_network(job, config=config, seed=0, callbacks=[look])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_frozen_weights_do_not_move_at_first_and_do_afterwards(optimizer):
+    job = make_job()
+    job.frozen, job.frozen_epochs = is_first, 2
+    config = replace(CONFIG, optimizer=optimizer, weight_decay=0.1, l2=0.1, max_epochs=4)
+    seen, _ = each_epoch(job, config)
+    first, last = [one[0] for one in seen], [one[1] for one in seen]
+    assert torch.equal(first[0], first[2])
+    assert not torch.equal(first[2], first[3])
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(last))
+    assert all(p.requires_grad for p in job.network.parameters())
+
+
+def test_thawed_weights_learn_at_their_own_rate():
+    job = make_job()
+    job.frozen, job.frozen_epochs, job.thawed_rate = is_first, 2, 0.1
+    _, result = each_epoch(job, replace(CONFIG, warmup_steps=0, max_epochs=4))
+    assert [line["learning_rate"] for line in result.history] == pytest.approx([0.05, 0.05, 0.005, 0.005])
+
+
+def test_a_parameter_that_never_learned_does_not_after_the_thaw():
+    job = make_job()
+    job.network.layers[0].weight.requires_grad_(False)
+    job.frozen, job.frozen_epochs = is_first, 1
+    seen, _ = each_epoch(job)
+    assert torch.equal(seen[0][0], seen[-1][0])
+    assert not job.network.layers[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", ["adamw", "momentum"])
+def test_a_run_cut_while_frozen_goes_on_to_the_same_weights(tmp_path, optimizer, cut):
+    config = replace(CONFIG, optimizer=optimizer, average="ema", average_decay=0.9)
+    whole, job, result = cut_and_resumed(config, tmp_path, cut=cut, frozen=is_first)
+    assert result.resumed_from == cut
+    assert torch.equal(weights(job), weights(whole))
+
+
+def test_other_frozen_parameters_are_another_run(tmp_path):
+    config = replace(CONFIG, checkpoint_dir=str(tmp_path))
+    for frozen, resumed in ((is_first, 0), (is_first, 6), (lambda name: not is_first(name), 0), (None, 0)):
+        job = make_job()
+        job.frozen, job.frozen_epochs = frozen, 2
+        assert train_network(job, config=config, seed=0).resumed_from == resumed
+
+
+def test_a_network_frozen_altogether_is_refused():
+    job = make_job()
+    job.frozen, job.frozen_epochs = lambda name: True, 1
+    with pytest.raises(OptionError, match="frozen names all 4 parameters that are trained, so epoch 1 has nothing to learn"):
+        train_network(job, config=CONFIG, seed=0)
+    assert all(p.requires_grad for p in job.network.parameters())
+
+
+# Compilation and precision
+
+
+@pytest.mark.parametrize("average", ["none", "snapshots"])
+def test_bfloat16_keeps_the_weights_in_full_precision(average):
+    job = make_job()
+    result = train_network(job, config=replace(CONFIG, precision="bf16-mixed", average=average, max_epochs=20), seed=0)
+    assert weights(job).dtype == torch.float32
+    assert result.history[-1]["train_loss"] < 0.5 * result.history[0]["train_loss"]
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    def missing(function):
+        raise RuntimeError("no g++")
+
+    monkeypatch.setattr(torch, "compile", missing)
+    with pytest.raises(OptionError, match=r"train\.compile is true, but torch\.compile fails on this machine \(RuntimeError\)"):
+        train_network(make_job(), config=replace(CONFIG, compile=True), seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, in its compiler
+def test_a_compiled_network_learns_the_same():
+    plain, job = make_job(), make_job()
+    for one in (plain, job):
+        one.network.layers[1].p = 0.0
+        one.frozen, one.frozen_epochs = is_first, 1
+    train_network(plain, config=replace(CONFIG, max_epochs=2), seed=0)
+    train_network(job, config=replace(CONFIG, max_epochs=2, compile=True), seed=0)
+    torch.testing.assert_close(weights(job), weights(plain), rtol=1e-4, atol=1e-5)
+    assert job.network._compiled_call_impl is None
+
+
+def test_at_least_one_epoch_is_trained_however_short_the_time():
+    result = train_network(make_job(), config=replace(CONFIG, max_seconds=1e-9), seed=0)
+    assert (len(result.history), result.best_epoch) == (1, 1)
 
 
 def test_a_checkpoint_of_other_data_is_not_continued(tmp_path):

@@ -16,7 +16,7 @@ from tsforecast.models.registry import build_model
 from tsforecast.models.window_forecaster import WindowData, default_context, default_patch, spread_quantiles
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.scale import WindowScale
-from tsforecast.nn.window_network import LEVELS, WindowBatch, window_loss
+from tsforecast.nn.window_network import LEVELS, WindowBatch
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.windows import Windows, last_windows
 
@@ -63,17 +63,16 @@ def test_the_last_window_shows_no_target():
 
 
 def test_missing_targets_do_not_count_in_the_loss():
-    def network(x, seen):
-        return torch.zeros(2, 3, len(LEVELS))
-
-    def read(batch):
-        return batch.past, WindowScale.of(batch.past, batch.seen, scaling="none", space="linear")
-
+    network = tiny().make_network(tiny().shape(season=4, horizon=3))
     known = torch.tensor([[True, True, False], [False, True, True]])
-    future = torch.tensor([[1.0, 1.0, 1e9], [1e9, 1.0, 1.0]])
-    never = torch.zeros(2, 1, dtype=torch.bool)
-    batch = WindowBatch(past=torch.ones(2, 4), seen=torch.ones(2, 4, dtype=torch.bool), future=future, known=known, signed=never)
-    assert window_loss(network, batch, read=read).item() == pytest.approx(2 * np.mean(LEVELS), rel=1e-5)
+    past = torch.stack([torch.arange(16.0), torch.arange(16.0) ** 2]).double()
+    losses = []
+    for hidden in (0.0, 1e9):
+        future = torch.where(known, 5.0, hidden).double()
+        seen, never = torch.ones(2, 16, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool)
+        batch = WindowBatch(past=past, seen=seen, future=future, known=known, signed=never)
+        losses.append(network.loss(network, batch).item())
+    assert losses[0] == losses[1] > 0
 
 
 def test_a_series_far_from_zero_keeps_its_noise():

@@ -78,7 +78,7 @@ class LastPlusCovariate(Forecaster):
     """Forecasts the last value of each series plus its first covariate at that step; `need` rows of history are asked."""
 
     name = "last_plus_covariate"
-    about = About(family="fake", scope="local", source="none", minimal_history="`need` rows", covariates="known-future")
+    about = About(family="fake", scope="local", source="none", minimal_history="`need` rows", covariates=("known-future",))
 
     need: int = 1
 

@@ -20,6 +20,18 @@ from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
 
+Covariate = Literal["known-future", "past", "static"]
+COVARIATE_NAMES = {  # kind -> where a panel and the facts of a fit have their names
+    "known-future": ("covariate_names",),
+    "past": ("past_covariate_names",),
+    "static": ("static_real_names", "static_category_names"),
+}
+WORDS = {
+    "covariate_names": "covariates",
+    "past_covariate_names": "past covariates",
+    "static_real_names": "static features",
+    "static_category_names": "static categories",
+}
 MANIFEST, WEIGHTS, FLOW = "manifest.json", "weights.safetensors", "flow.json"
 FORMAT = 1
 
@@ -32,8 +44,10 @@ class About:
     scope: Literal["local", "global"]  # one fit per series | one fit over all series
     source: str  # paper or book
     minimal_history: str  # in words, with units
-    covariates: Literal["none", "known-future"] = "none"
+    covariates: tuple[Covariate, ...] = ()  # kinds it reads; the others of a panel are left out
     needs_training: bool = True  # False: answers from the history alone, at no cost
+    transfers: bool = False  # True: `fit(start_from=…)` takes over the weights of a fitted one
+    samples: bool = False  # True: its predictor has `sample_paths`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +63,9 @@ class Facts:
     seed: int
     covariate_names: tuple[str, ...] = ()
     tz: str | None = None
+    past_covariate_names: tuple[str, ...] = ()
+    static_real_names: tuple[str, ...] = ()
+    static_category_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, panel: Panel, *, horizon: int, seed: int) -> Self:
@@ -63,6 +80,9 @@ class Facts:
             seed=seed,
             covariate_names=panel.covariate_names,
             tz=panel.tz,
+            past_covariate_names=panel.past_covariate_names,
+            static_real_names=panel.static_real_names,
+            static_category_names=panel.static_category_names,
         )
 
 
@@ -134,20 +154,42 @@ class Predictor(ABC):
                 "resample them or choose a model of that frequency",
                 field="freq",
             )
-        names = self.facts.covariate_names
-        if self.recipe.about.covariates != "none" and names != panel.covariate_names:
-            raise CovariateError(
-                f"the model was fitted with covariates {list(names)}, the panel has {list(panel.covariate_names)}",
-                field="covariates",
-            )
-        if self.recipe.about.covariates != "none" and names:
-            if future is None:
-                raise CovariateError(f"the model needs the future of covariates {list(names)}; pass future=", field="future")
-            if future.shape != (len(panel), asked, len(names)):
-                raise CovariateError(
-                    f"future must have shape (S, H, C) = {(len(panel), asked, len(names))}, got {future.shape}", field="future"
-                )
+        self._check_covariates(panel, asked, future)
         return asked
+
+    def _check_covariates(self, panel: Panel, steps: int, future: FloatArray | None) -> None:
+        read = [name for kind in self.recipe.about.covariates for name in COVARIATE_NAMES[kind]]
+        for attribute in read:
+            wanted, given = getattr(self.facts, attribute), getattr(panel, attribute)
+            if wanted != given:
+                raise CovariateError(
+                    f"the model was fitted with {WORDS[attribute]} {list(wanted)}, the panel has {list(given)}",
+                    field="covariates",
+                )
+        names = self.facts.covariate_names
+        if "known-future" not in self.recipe.about.covariates or not names:
+            return
+        if future is None:
+            raise CovariateError(f"the model needs the future of covariates {list(names)}; pass future=", field="future")
+        if future.shape != (len(panel), steps, len(names)):
+            raise CovariateError(
+                f"future must have shape (S, H, C) = {(len(panel), steps, len(names))}, got {future.shape}", field="future"
+            )
+
+    def sample_paths(
+        self, panel: Panel, *, count: int = 100, horizon: int | None = None, seed: int = 0, future: FloatArray | None = None
+    ) -> FloatArray:
+        """`count` possible futures of each series, (S, count, H), in units of the target.
+
+        Raises:
+            OptionError: this model knows the quantiles of each step, not how steps go together.
+        """
+        from tsforecast.models.registry import available_models, model_class
+
+        able = [name for name in available_models() if model_class(name).about.samples]
+        raise OptionError(
+            f"model {self.recipe.name!r} has quantiles but no sample paths; models with paths: {', '.join(able)}", field="model"
+        )
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the predictor into `folder` (made if missing) as JSON + safetensors; return the folder."""
@@ -192,6 +234,8 @@ class Forecaster(ABC):
         seed: int = 0,
         train: TrainConfig | None = None,
         callbacks: Sequence[Callback] = (),
+        start_from: Predictor | None = None,
+        freeze: int | None = None,
     ) -> Predictor:
         """Learn from `panel`; the same panel, options and seed give the same predictor.
 
@@ -201,15 +245,35 @@ class Forecaster(ABC):
             seed: for all chance in the fit; no global random state is read or changed.
             train: how to train (epochs, learning rate, device, workers …); models without training ignore it.
             callbacks: called after each epoch, in order.
+            start_from: a fitted predictor of the same model and sizes, whose weights are taken over and tuned on.
+            freeze: epochs in which only the head is trained, before all layers are, with a smaller learning rate;
+                None = a quarter of them.
 
         Raises:
-            HorizonError, HistoryTooShort, OptionError.
+            HorizonError, HistoryTooShort; OptionError: among others, `start_from` where the model has nothing to take over.
         """
 
     @classmethod
     @abstractmethod
     def predictor_class(cls) -> type[Predictor]:
         """The class of what `fit` returns."""
+
+
+def refuse_start_from(recipe: Forecaster, start_from: Predictor | None) -> None:
+    """Say that `recipe` has no weights that could be taken over, if it is asked to.
+
+    Raises:
+        OptionError: `start_from` is given.
+    """
+    if start_from is None:
+        return
+    from tsforecast.models.registry import available_models, model_class
+
+    able = [name for name in available_models() if model_class(name).about.transfers]
+    raise OptionError(
+        f"model {recipe.name!r} is fitted to each series anew and cannot start from another; models that can: {', '.join(able)}",
+        field="start_from",
+    )
 
 
 def check_horizon(horizon: int) -> int:

@@ -6,8 +6,9 @@ from typing import ClassVar
 from torch import nn
 
 from tsforecast.models.base import About
-from tsforecast.models.window_forecaster import WindowForecaster
+from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
 from tsforecast.nn.recurrent import RecurrentCore
+from tsforecast.nn.window_network import NetworkShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,9 @@ class LSTM(WindowForecaster):
         scope="global",
         source="Hochreiter & Schmidhuber 1997; patches: SegRNN, Lin et al. 2023",
         minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        covariates=COVARIATES,
+        transfers=True,
     )
 
-    def build_core(self, width: int) -> nn.Module:
+    def build_core(self, width: int, shape: NetworkShape) -> nn.Module:
         return RecurrentCore("lstm", width, self.hidden, layers=self.layers, dropout=self.dropout)

@@ -9,10 +9,28 @@ from tsforecast.models.base import Forecaster
 
 MODELS: dict[str, dict[str, str]] = {
     "forecast": {
+        "auto_arima": "tsforecast.models.auto_arima:AutoARIMA",
+        "auto_ets": "tsforecast.models.auto_ets:AutoETS",
+        "auto_theta": "tsforecast.models.auto_theta:AutoTheta",
+        "cnn": "tsforecast.models.cnn:CNN",
+        "croston": "tsforecast.models.croston:Croston",
+        "deepar": "tsforecast.models.deepar:DeepAR",
         "gru": "tsforecast.models.gru:GRU",
+        "linear": "tsforecast.models.linear:Linear",
         "lstm": "tsforecast.models.lstm:LSTM",
+        "mlp": "tsforecast.models.mlp:MLPModel",
+        "mstl": "tsforecast.models.mstl:MSTL",
+        "nhits": "tsforecast.models.nhits:NHiTS",
+        "nlinear": "tsforecast.models.nlinear:NLinear",
         "prophet": "tsforecast.models.prophet:ProphetModel",
+        "ptf_deepar": "tsforecast.models.ptf_deepar:PtfDeepAR",
+        "rnn": "tsforecast.models.rnn:RNN",
         "seasonal_naive": "tsforecast.models.seasonal_naive:SeasonalNaive",
+        "seq2seq": "tsforecast.models.seq2seq:Seq2Seq",
+        "tcn": "tsforecast.models.tcn:TCN",
+        "tft": "tsforecast.models.tft:TFT",
+        "transformer": "tsforecast.models.transformer:Transformer",
+        "tsb": "tsforecast.models.tsb:TSB",
     },
     "anomaly": {},
 }

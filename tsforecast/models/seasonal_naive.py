@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from tsforecast.errors import HistoryTooShort, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels
-from tsforecast.models.base import About, Callback, Facts, Forecaster, Predictor, check_horizon
+from tsforecast.models.base import About, Callback, Facts, Forecaster, Predictor, check_horizon, refuse_start_from
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, IntArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
@@ -59,8 +59,11 @@ class SeasonalNaive(Forecaster):
         seed: int = 0,
         train: TrainConfig | None = None,
         callbacks: Sequence[Callback] = (),
+        start_from: Predictor | None = None,
+        freeze: int | None = None,
     ) -> "SeasonalNaivePredictor":
         """Note the season; nothing is learned, so a series too short to forecast is refused in `predict` only."""
+        refuse_start_from(self, start_from)
         facts = Facts.of(panel, horizon=check_horizon(horizon), seed=seed)
         return SeasonalNaivePredictor(recipe=self, facts=facts, season=self.season or panel.season)
 

@@ -1,7 +1,7 @@
 """Panel -> windows -> network -> quantiles: what all network models share.
 
-Here arrays become tensors. The values of a panel are one flat tensor on the device; a batch of windows is gathered
-there by index, scaled by its own window, forecast as a correction of the last seasons, and scaled back.
+A batch of windows is gathered by index on the device, scaled by its own window, forecast as a correction of the last
+seasons, and scaled back.
 """
 
 import hashlib
@@ -14,50 +14,30 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError
+from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError, SchemaError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
-from tsforecast.models.base import Callback, Epoch, Facts, Forecaster, Predictor, check_horizon
+from tsforecast.models.base import Callback, Covariate, Epoch, Facts, Forecaster, Predictor, check_horizon
+from tsforecast.models.transfer import Start, take_over
+from tsforecast.models.window_data import Inputs, WindowData, check_future
+from tsforecast.nn.autoregressive import AutoregressiveNetwork
+from tsforecast.nn.callbacks import TrainingCallback
 from tsforecast.nn.config import TrainConfig
+from tsforecast.nn.effects import effect_factor, estimate_effects
+from tsforecast.nn.heads import HEADS
 from tsforecast.nn.scale import Scaling, Space
 from tsforecast.nn.train import TRAINING, Job, train_network
-from tsforecast.nn.window_network import LEVELS, NetworkShape, Reader, WindowBatch, WindowNetwork, window_loss
+from tsforecast.nn.window_network import LEVELS, NetworkShape, Skip, WindowBatch, WindowNetwork
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
 from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
 
 OF_THE_CLOCK = ("windows_per_s", "epoch_s")  # stay out of the stored model: same data and seed, same files
+COVARIATES: tuple[Covariate, ...] = ("known-future", "past", "static")
 LEAST_SEEN = 2  # observations in the context of a forecast
 PREDICT_BATCH = 2048  # windows
 CYCLES = {1: 1, 4: 5, 7: 8, 12: 4, 24: 14, 48: 14, 52: 3, 96: 7, 168: 3}  # season -> seasons in the default context
+EFFECT_WINDOWS = 2048  # that linear effects are estimated from
 FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
-
-
-class WindowData:
-    """The values of a panel as flat tensors on a device, and batches gathered from them."""
-
-    def __init__(self, panel: Panel, device: torch.device, *, context: int, horizon: int) -> None:
-        self.target = torch.from_numpy(np.nan_to_num(panel.target, nan=0.0)).to(device)
-        self.observed = torch.from_numpy(np.isfinite(panel.target)).to(device)
-        rows = np.where(panel.target < 0, np.arange(len(panel.target)), len(panel.target))
-        first_negative = np.minimum.reduceat(rows, panel.offsets[:-1]) if len(panel) else rows  # (S,) absolute row
-        self.first_negative = torch.from_numpy(first_negative).to(device)
-        self.back = torch.arange(-context, horizon, device=device)
-        self.context = context
-        self.device = device
-
-    def gather(self, windows: Windows) -> WindowBatch:
-        origins, firsts, ends, series = (
-            torch.from_numpy(np.ascontiguousarray(rows)).to(self.device).unsqueeze(1)
-            for rows in (windows.origins, windows.firsts, windows.ends, windows.series)
-        )
-        rows = origins + self.back  # (B, T + H)
-        inside = (rows >= firsts) & (rows < ends)
-        rows = rows.clamp(0, len(self.target) - 1)
-        there = inside & self.observed[rows]
-        values = torch.where(there, self.target[rows], 0.0)
-        signed = self.first_negative[series] < origins  # (B, 1) what comes after the origin must not tell
-        t = self.context
-        return WindowBatch(past=values[:, :t], seen=there[:, :t], future=values[:, t:], known=there[:, t:], signed=signed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +48,13 @@ class WindowForecaster(Forecaster):
     patch: int | None = None  # steps read at once; None = chosen from the season
     hidden: int = 128  # width of the core
     layers: int = 2  # of the core
-    dropout: float = 0.2
+    dropout: float = 0.2  # share of the hidden numbers left out at each training step
     scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
     space: Space = "auto"  # in which windows are seen: "auto" (logarithm unless there are negative values) | "linear"
     calibrate: bool = True  # widen or narrow the quantiles to what the held-out windows showed
+    head: str = "quantile"  # what is forecast and lost, by its name in nn/heads.py: "quantile", "student_t", "mae" …
+    skip: Skip = "season"  # what a forecast is a correction of: "season" (the last seasons) | "last" (value) | "none"
+    calendar: bool = False  # sines and cosines of hour, weekday, month … as covariates
 
     def __post_init__(self) -> None:
         for name in ("context", "patch", "hidden", "layers"):
@@ -80,13 +63,18 @@ class WindowForecaster(Forecaster):
                 raise OptionError(f"{name} must be a positive whole number, got {value!r}", field=name)
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout must lie in [0, 1), got {self.dropout!r}", field="dropout")
+        for name, choices in {"head": tuple(HEADS), "skip": ("season", "last", "none")}.items():
+            if getattr(self, name) not in choices:
+                raise OptionError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}", field=name)
+        if not isinstance(self.calendar, bool):
+            raise OptionError(f"calendar must be true or false, got {self.calendar!r}", field="calendar")
         if self.space not in ("auto", "linear"):
             raise OptionError(f"space must be auto or linear, got {self.space!r}", field="space")
         if self.scaling not in ("robust", "standard", "mean_abs", "none"):
             raise OptionError(f"scaling must be robust, standard, mean_abs or none, got {self.scaling!r}", field="scaling")
 
     @abstractmethod
-    def build_core(self, width: int) -> nn.Module:
+    def build_core(self, width: int, shape: NetworkShape) -> nn.Module:
         """(B, patches, width) -> (B, width): the part in which models differ."""
 
     @classmethod
@@ -110,10 +98,11 @@ class WindowForecaster(Forecaster):
             threads=1,  # matrices this small gain nothing from a second one, and wait for it where cores are shared
         )
 
-    def shape(self, *, season: int, horizon: int) -> NetworkShape:
+    def shape(self, *, season: int, horizon: int, inputs: Inputs | None = None, channels: int = 0) -> NetworkShape:
         """The sizes a fit on that season and horizon uses."""
         patch = self.patch or default_patch(season)
-        context = self.context or default_context(season=season, horizon=horizon)
+        context = self.context or self.default_context(season=season, horizon=horizon)
+        inputs = inputs or Inputs()
         return NetworkShape(
             context=context,
             horizon=horizon,
@@ -123,18 +112,33 @@ class WindowForecaster(Forecaster):
             dropout=self.dropout,
             scaling=self.scaling,
             space=self.space,
+            head=self.head,
+            skip=self.skip,
+            channels=channels,
+            effects=len(inputs.known),
+            past_channels=len(inputs.past),
+            static_reals=len(inputs.static),
+            categories=tuple(len(words) for words in inputs.categories),
         )
+
+    def default_context(self, *, season: int, horizon: int) -> int:
+        """Steps to look back where the caller leaves it open."""
+        return default_context(season=season, horizon=horizon)
+
+    def make_network(self, shape: NetworkShape) -> WindowNetwork:
+        """The network of this recipe, with weights drawn from torch's generator."""
+        return WindowNetwork(lambda width: self.build_core(width, shape), shape=shape)
 
     def build_network(self, shape: NetworkShape, *, seed: int) -> WindowNetwork:
         """A fresh network; its weights depend on `seed` alone."""
         with TRAINING, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return WindowNetwork(self.build_core, shape=shape)
+            return self.make_network(shape)
 
     def empty_network(self, shape: NetworkShape) -> WindowNetwork:
         """A network without weights, to be filled: drawing them would disturb a training in another thread."""
         with torch.device("meta"):
-            network = WindowNetwork(self.build_core, shape=shape)
+            network = self.make_network(shape)
         network.to_empty(device="cpu")
         return network
 
@@ -146,21 +150,37 @@ class WindowForecaster(Forecaster):
         seed: int = 0,
         train: TrainConfig | None = None,
         callbacks: Sequence[Callback] = (),
+        start_from: Predictor | None = None,
+        freeze: int | None = None,
     ) -> "WindowPredictor":
+        """As `Forecaster.fit`; `start_from` gives the context, the horizon and the sizes of its inputs too."""
         horizon = check_horizon(horizon)
-        shape = self.shape(season=panel.season, horizon=horizon)
-        plan = plan_windows(panel, context=shape.context, horizon=horizon, min_context=min(shape.context, 2 * horizon))
+        start = Start.of(self, panel, horizon, start_from)
+        inputs = start.inputs or Inputs.of(panel, calendar=self.calendar)
+        shape = start.shape or self.shape(season=panel.season, horizon=horizon, inputs=inputs, channels=inputs.channels(panel))
+        plan = plan_windows(
+            panel, context=shape.context, horizon=shape.horizon, min_context=min(shape.context, 2 * shape.horizon)
+        )
         _check_trainable(panel, plan)
+        if HEADS[self.head].in_units:
+            _check_not_negative(panel, self.head)
         config = _fill_config(train or TrainConfig(), self.default_train(), plan)
         network = self.build_network(shape, seed=seed)
-        feed = _Feed(panel=panel, plan=plan, config=config, seed=seed, read=network.read)
+        feed = _Feed(panel=panel, plan=plan, config=config, seed=seed, network=network, inputs=inputs)
+        if isinstance(network, AutoregressiveNetwork):
+            feed.measure_sizes()
+        if start.weights:
+            take_over(network, start.weights)
+        elif shape.effects:
+            feed.start_effects()
         result = train_network(
             Job(
                 network=network,
                 batches=feed.batches,
-                loss=lambda model, batch: window_loss(model, batch, read=network.read),
+                loss=network.loss,
                 validate=feed.validate if len(plan.validation) else None,
-                identity=_identity(self, panel, horizon),
+                identity=_identity(self, panel, shape.horizon, start, freeze),
+                **start.schedule(config.max_epochs or 1, freeze),
             ),
             config=config,
             seed=seed,
@@ -172,9 +192,14 @@ class WindowForecaster(Forecaster):
             "history": [{name: value for name, value in line.items() if name not in OF_THE_CLOCK} for line in result.history],
             "parameters": sum(p.numel() for p in network.parameters()),
         }
-        spread = feed.calibration(network) if self.calibrate and len(plan.validation) else np.ones(len(LEVELS))
-        return WindowPredictor(
-            recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed), network=network, spread=spread, values=values
+        calibrated = self.calibrate and not network.head.in_units and len(plan.validation)
+        return self.predictor_class()(
+            recipe=self,
+            facts=Facts.of(panel, horizon=shape.horizon, seed=seed),
+            network=network,
+            inputs=inputs,
+            spread=feed.calibration() if calibrated else np.ones(len(LEVELS)),
+            values=values,
         )
 
 
@@ -184,9 +209,17 @@ class WindowPredictor(Predictor):
     recipe: WindowForecaster
 
     def __init__(
-        self, *, recipe: WindowForecaster, facts: Facts, network: WindowNetwork, spread: FloatArray, values: Mapping[str, Any]
+        self,
+        *,
+        recipe: WindowForecaster,
+        facts: Facts,
+        network: WindowNetwork,
+        inputs: Inputs,
+        spread: FloatArray,
+        values: Mapping[str, Any],
     ) -> None:
-        self.recipe, self.facts, self.network, self.spread, self.values = recipe, facts, network.eval(), spread, dict(values)
+        self.recipe, self.facts, self.network, self.inputs = recipe, facts, network.eval(), inputs
+        self.spread, self.values = spread, dict(values)
         for parameter in network.parameters():
             parameter.requires_grad_(False)
 
@@ -201,18 +234,12 @@ class WindowPredictor(Predictor):
         """As `Predictor.predict`. A series needs two observations inside the context; missing steps are masked."""
         steps = self.check_request(panel, horizon, future)
         levels = check_quantile_levels(quantile_levels)
-        shape = self.network.shape
-        data = WindowData(panel, torch.device("cpu"), context=shape.context, horizon=0)
-        windows = last_windows(panel)
         parts = []
         with torch.inference_mode():
-            for part in _parts(windows, PREDICT_BATCH):
-                batch = data.gather(part)
-                _check_seen(panel, part, batch.seen, shape.context)
-                x, scale = self.network.read(batch)
-                scaled = self.network(x, batch.seen)
-                moved = spread_quantiles(scaled[:, :steps].double().numpy(), self.spread)
-                parts.append(scale.invert(torch.from_numpy(moved)).numpy())
+            for batch in self.batches(panel, steps, future):
+                found, scale = self.network.answer(batch)
+                moved = torch.from_numpy(spread_quantiles(found[:, :steps].numpy(), self.spread))
+                parts.append((moved if scale is None else scale.invert(moved)).numpy())
         quantiles = np.concatenate(parts)
         return Forecast(
             series_ids=panel.series_ids,
@@ -222,24 +249,48 @@ class WindowPredictor(Predictor):
             tz=panel.tz,
         )
 
+    def batches(
+        self, panel: Panel, steps: int, future: FloatArray | None, *, batch_size: int = PREDICT_BATCH
+    ) -> Iterator[WindowBatch]:
+        """The windows at the end of each series, with what is known of `steps` steps ahead.
+
+        Raises:
+            HistoryTooShort: a series has too few observations in its window.
+        """
+        shape = self.network.shape
+        known = None
+        if shape.channels:
+            check_future(panel, future if self.inputs.known else None)
+            known = self.inputs.future_of(panel, future if self.inputs.known else None, steps)
+            known = np.pad(known, ((0, 0), (0, shape.horizon - steps), (0, 0)))
+        data = WindowData(panel, torch.device("cpu"), context=shape.context, horizon=0, inputs=self.inputs, future=known)
+        for part in _parts(last_windows(panel), batch_size):
+            batch = data.gather(part)
+            _check_seen(panel, part, batch.seen, shape.context)
+            yield batch
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
-        return arrays | {"calibration.spread": self.spread}, {**self.values, "shape": asdict(self.network.shape)}
+        values = {**self.values, "shape": asdict(self.network.shape), "inputs": asdict(self.inputs)}
+        return arrays | {"calibration.spread": self.spread}, values
 
     @classmethod
     def from_state(
         cls, recipe: Forecaster, facts: Facts, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
     ) -> "WindowPredictor":
         assert isinstance(recipe, WindowForecaster)
-        shape = NetworkShape(**values["shape"])
+        sizes: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values["shape"].items()}
+        shape = NetworkShape(**sizes)
+        inputs = Inputs.from_json(values["inputs"]) if "inputs" in values else Inputs()
         network = recipe.empty_network(shape)
         weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != "calibration.spread"}
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise ArtifactError(f"the stored weights do not fit the stored shape: {error}; copy the model again") from error
-        rest = {name: value for name, value in values.items() if name != "shape"}
-        return cls(recipe=recipe, facts=facts, network=network, spread=np.array(arrays["calibration.spread"]), values=rest)
+        rest = {name: value for name, value in values.items() if name not in ("shape", "inputs")}
+        spread = np.array(arrays["calibration.spread"])
+        return cls(recipe=recipe, facts=facts, network=network, inputs=inputs, spread=spread, values=rest)
 
 
 def default_context(*, season: int, horizon: int) -> int:
@@ -273,13 +324,31 @@ class _Feed:
     plan: WindowPlan
     config: TrainConfig
     seed: int
-    read: Reader
+    network: WindowNetwork
+    inputs: Inputs
     data: WindowData | None = None
 
     def on(self, device: torch.device) -> WindowData:
         if self.data is None or self.data.device != device:
-            self.data = WindowData(self.panel, device, context=self.plan.context, horizon=self.plan.horizon)
+            self.data = WindowData(self.panel, device, context=self.plan.context, horizon=self.plan.horizon, inputs=self.inputs)
         return self.data
+
+    def measure_sizes(self) -> None:
+        """Tell the network how large the windows of this fit are."""
+        windows = self.plan.sample(EFFECT_WINDOWS, np.random.default_rng([self.seed, 0]))
+        assert isinstance(self.network, AutoregressiveNetwork)
+        self.network.measure_sizes(self.on(torch.device("cpu")).gather(windows))
+
+    def start_effects(self) -> None:
+        """Set the linear effects of covariates to their estimate from training windows."""
+        batch = self.on(torch.device("cpu")).gather(self.plan.sample(EFFECT_WINDOWS, np.random.default_rng([self.seed, 0])))
+        network, shape = self.network, self.network.shape
+        with torch.no_grad():
+            reading = network.read(batch)  # the effects are still zero
+            assert batch.covariates is not None
+            past = batch.covariates[:, : shape.context, : shape.effects].float()
+            factor = effect_factor(reading.scale)
+            network.effect.weight.copy_(estimate_effects(reading.x, batch.seen, past, factor, season=shape.season))
 
     def batches(self, epoch: int, device: torch.device) -> Iterator[WindowBatch]:
         data, size, steps = self.on(device), self.config.batch_size or 1, self.config.steps_per_epoch or 1
@@ -294,11 +363,11 @@ class _Feed:
         for part in _parts(self.plan.validation, PREDICT_BATCH):
             batch = self.on(device).gather(part)
             steps = int((batch.known & batch.seen.any(1, keepdim=True)).sum())
-            total += float(window_loss(network, batch, read=self.read)) * steps
+            total += float(self.network.loss(network, batch)) * steps
             count += steps
         return total / max(count, 1)
 
-    def calibration(self, network: WindowNetwork) -> FloatArray:
+    def calibration(self) -> FloatArray:
         """Factor for each level's distance from the median with which the held-out targets are covered, (Q,).
 
         A split-conformal correction (Romano et al. 2019) of each symmetric interval, shrunk towards 1 where there are
@@ -310,8 +379,8 @@ class _Feed:
         with torch.inference_mode():
             for part in _parts(self.plan.validation, PREDICT_BATCH):
                 batch = data.gather(part)
-                x, scale = network.read(batch)
-                scaled = network(x, batch.seen)
+                scaled, scale = self.network.answer(batch)
+                assert scale is not None  # distributions of counts are not corrected
                 error = (scale.apply(batch.future) - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
                 above = (scaled[..., middle + 1 :] - scaled[..., middle : middle + 1]).clamp(min=1e-9)  # (B, H, pairs)
                 below = (scaled[..., middle : middle + 1] - scaled[..., :middle]).flip(-1).clamp(min=1e-9)
@@ -327,7 +396,9 @@ class _Feed:
         return spread
 
 
-def _as_epoch(callback: Callback) -> Callable[[int, dict[str, float]], None]:
+def _as_epoch(callback: Callback | TrainingCallback) -> Callable[[int, dict[str, float]], None] | TrainingCallback:
+    if isinstance(callback, TrainingCallback):  # speaks with the trainer itself
+        return callback
     return lambda number, values: callback(Epoch(number=number, values=values))
 
 
@@ -351,6 +422,17 @@ def _check_trainable(panel: Panel, plan: WindowPlan) -> None:
         )
 
 
+def _check_not_negative(panel: Panel, head: str) -> None:
+    for series_id, target in panel:
+        if (target < 0).any():
+            raise SchemaError(
+                f"series {series_id!r} has a target of {np.nanmin(target):g}, head {head!r} is of numbers from 0 on; "
+                "use head 'quantile', 'normal' or 'student_t'",
+                series_id=series_id,
+                field="target",
+            )
+
+
 def _check_seen(panel: Panel, windows: Windows, seen: Tensor, context: int) -> None:
     count = seen.sum(1).numpy()
     for place in np.flatnonzero(count < LEAST_SEEN)[:1]:
@@ -359,11 +441,14 @@ def _check_seen(panel: Panel, windows: Windows, seen: Tensor, context: int) -> N
         raise HistoryTooShort(series_id, have=int(count[place]), need=LEAST_SEEN, hint=hint)
 
 
-def _identity(recipe: WindowForecaster, panel: Panel, horizon: int) -> str:
+def _identity(recipe: WindowForecaster, panel: Panel, horizon: int, start: Start, freeze: int | None) -> str:
     """Changes with anything that changes the training."""
     digest = hashlib.sha256(repr((recipe, horizon, panel.series_ids, panel.freq, panel.season)).encode())
     digest.update(panel.offsets.tobytes())
     digest.update(panel.target.tobytes())
+    for extra in (panel.covariates, panel.past_covariates, panel.static_reals):
+        digest.update(b"-" if extra is None else np.ascontiguousarray(extra).tobytes())
+    digest.update(repr((panel.static_categories, start.fingerprint, freeze)).encode())
     return digest.hexdigest()
 
 

@@ -8,21 +8,23 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tsforecast.errors import OptionError, TrainingDiverged
+from tsforecast.nn.callbacks import CallbackList, EpochFunction, TrainingCallback, TrainingState, write_tensors
 from tsforecast.nn.config import TrainConfig
+from tsforecast.nn.optim import Average, make_average, make_optimizer, penalty, scheduled_rate
 
 Batch = Any
 CHECKPOINT = "checkpoint.safetensors"
@@ -39,6 +41,9 @@ class Job:
     loss: Callable[[nn.Module, Batch], Tensor]  # mean over the batch, a scalar
     validate: Callable[[nn.Module, torch.device], float] | None  # None: no held-out data, the training loss decides
     identity: str  # changes when data or options change: a checkpoint of another identity is not continued
+    frozen: Callable[[str], bool] | None = None  # names of parameters that keep their values at first; None = none do
+    frozen_epochs: int = 0  # … and for how many epochs
+    thawed_rate: float = 1.0  # factor of the learning rate in the epochs after these, where there is `frozen`
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,10 +54,11 @@ class TrainResult:
     best_loss: float = float("inf")  # validation loss of the kept weights (training loss without validation)
     history: list[dict[str, float]] = field(default_factory=list)  # one entry an epoch
     resumed_from: int = 0  # epoch a checkpoint had reached; 0 = fresh
+    stopped: str = ""  # why a callback ended the training; "" = none did
 
 
 def train_network(
-    job: Job, *, config: TrainConfig, seed: int, callbacks: Sequence[Callable[[int, dict[str, float]], None]] = ()
+    job: Job, *, config: TrainConfig, seed: int, callbacks: Sequence[TrainingCallback | EpochFunction] = ()
 ) -> TrainResult:
     """Train `job.network` in place and leave it, on the CPU, with the weights of its best epoch.
 
@@ -60,55 +66,75 @@ def train_network(
         job: network, batches, loss, validation.
         config: all options filled (`max_epochs`, `learning_rate`, `patience`, `schedule`, `average_decay` not None).
         seed: of dropout; the global random state is put back as it was.
-        callbacks: called with (epoch, values) after each epoch.
+        callbacks: in this order: `TrainingCallback`s, or functions called with (epoch, values) after each epoch.
 
     Raises:
-        OptionError: the accelerator is not there.
+        OptionError: the accelerator or the compiler is not there, everything is frozen, or a callback monitors what is not.
         TrainingDiverged: the loss became infinite or NaN.
     """
-    fabric = _fabric(config)
+    told = CallbackList(callbacks)
+    fabric = make_fabric(config)
     device = fabric.device
-    with TRAINING, _settings(config, device):
-        network = job.network
+    network = job.network
+    with TRAINING, machine_settings(config, device), compiled(network, config, device), requires_grad_kept(network):
         optimizer = make_optimizer(network, config)
         model, wrapped = fabric.setup(network, optimizer)
-        run = _Run(job=job, config=config, seed=seed, optimizer=optimizer, average=_Average(network, config.average_decay or 0.0))
-        run.resume()
+        average = make_average(network, config)
+        run = _Run(job=job, config=config, seed=seed, optimizer=optimizer, average=average, callbacks=told)
+        run.begin(run.resume())
         bar = _ProgressBar(config)
         started = time.perf_counter()
         for epoch in range(run.result.resumed_from + 1, (config.max_epochs or 1) + 1):
-            if run.stale >= (config.patience or 1) or _spent(started, config):
+            if run.best and (run.stopped or run.stale >= (config.patience or 1) or _spent(started, config)):
                 break
             values = run.epoch(epoch, fabric=fabric, model=model, optimizer=wrapped)
             run.keep(epoch, values)
-            for callback in callbacks:
-                callback(epoch, values)
+            run.tell(epoch, values)
             bar.show(epoch, values)
         bar.close()
+        run.end()
         network.to("cpu")
         network.load_state_dict({name: value.to("cpu") for name, value in run.best.items()})
         network.eval()
     return run.result
 
 
-def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser called `config.optimizer`; biases and norms are not decayed."""
-    decayed = [p for p in network.parameters() if p.ndim >= 2]
-    plain = [p for p in network.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    rate = config.learning_rate or 1e-3
-    fused = config.precision != "16-mixed"  # whose gradient scaler cannot clip for a fused step
-    match config.optimizer:
-        case "adam":
-            return torch.optim.Adam(groups, lr=rate, fused=fused)
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, fused=fused)
-        case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=0.9)
-        case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=rate)
-        case _:
-            return torch.optim.Adagrad(groups, lr=rate)
+def train_step(job: Job, batch: Batch, *, config: TrainConfig, fabric: Any, model: nn.Module, optimizer: Any) -> Tensor:
+    """One optimiser step; gives back the loss of the batch, without the penalties on weights."""
+    optimizer.zero_grad(set_to_none=True)
+    with fabric.autocast():
+        loss = job.loss(model, batch)
+    extra = penalty(job.network, config)
+    fabric.backward(loss if extra is None else loss + extra)
+    if config.clip_norm:
+        fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    return loss.detach()
+
+
+def freeze(job: Job, epoch: int, trained: Sequence[str]) -> None:
+    """Let those of the parameters `trained` learn that are not frozen in this epoch.
+
+    Raises:
+        OptionError: none is left.
+    """
+    if job.frozen is None:
+        return
+    early = epoch <= job.frozen_epochs
+    learning = {name for name in trained if not (early and job.frozen(name))}
+    if not learning:
+        raise OptionError(
+            f"frozen names all {len(trained)} parameters that are trained, so epoch {epoch} has nothing to learn; "
+            "leave some out, or set frozen_epochs to 0",
+            field="frozen",
+        )
+    for name, parameter in job.network.named_parameters():
+        if name in trained:
+            parameter.requires_grad_(name in learning)
+
+
+def trained_names(network: nn.Module) -> tuple[str, ...]:
+    return tuple(name for name, parameter in network.named_parameters() if parameter.requires_grad)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -119,39 +145,41 @@ class _Run:
     config: TrainConfig
     seed: int
     optimizer: torch.optim.Optimizer
-    average: "_Average"
+    average: Average
+    callbacks: CallbackList
     result: TrainResult = field(default_factory=TrainResult)
     best: dict[str, Tensor] = field(default_factory=dict)
     stale: int = 0  # epochs since the best one
     plateau: int = 0  # epochs since the best one or the last cut of the learning rate
     rate: float = 0.0  # learning rate of the plateau schedule
     step: int = 0
+    rate_factor: float = 1.0  # of all learning rates, as callbacks set it
+    learning_rate: float = 0.0  # of the last step
+    stopped: str = ""  # why a callback ended the training
+    trained: tuple[str, ...] = ()  # parameters that learn, or will when they are no longer frozen
 
     def __post_init__(self) -> None:
-        self.rate = self.config.learning_rate or 1e-3
+        self.rate = self.learning_rate = self.config.learning_rate or 1e-3
+        self.trained = trained_names(self.job.network)
 
     def epoch(self, number: int, *, fabric: Any, model: nn.Module, optimizer: Any) -> dict[str, float]:
         """One pass: steps, then validation with the averaged weights."""
         model.train()
-        _seed(_mix(self.seed, number), fabric.device)
+        freeze(self.job, number, self.trained)
+        seed_generators(self.seed, number, fabric.device)
         began, windows, losses = time.perf_counter(), 0, []
         for batch in self.job.batches(number, fabric.device):
-            self._set_rate()
-            optimizer.zero_grad(set_to_none=True)
-            with fabric.autocast():
-                loss = self.job.loss(model, batch)
-            fabric.backward(loss)
-            if self.config.clip_norm:
-                fabric.clip_gradients(model, optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False)
-            optimizer.step()
-            self.average.update(self.step)
+            self._set_rate(number)
+            loss = train_step(self.job, batch, config=self.config, fabric=fabric, model=model, optimizer=optimizer)
+            self.average.after_step(self.step)
             self.step += 1
             windows += len(batch)
-            losses.append(loss.detach())
+            losses.append(loss)
+        self.average.after_epoch()
         train_loss = float(torch.stack(losses).float().mean())
         self._check("training", train_loss, number)
         seconds = time.perf_counter() - began
-        values = {"train_loss": train_loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        values = {"train_loss": train_loss, "learning_rate": self.learning_rate}
         values |= {"windows_per_s": windows / max(seconds, 1e-9), "epoch_s": seconds}
         if self.job.validate is not None:
             with self.average.applied(), torch.no_grad():
@@ -169,7 +197,7 @@ class _Run:
             )
 
     def keep(self, number: int, values: dict[str, float]) -> None:
-        """Remember the best weights, move the plateau schedule, write the checkpoint."""
+        """Remember the best weights, move the plateau schedule, write the checkpoint of before the callbacks."""
         score = values.get("val_loss", values["train_loss"])
         if score < self.result.best_loss or not self.best:
             self.result.best_loss, self.result.best_epoch = score, number
@@ -182,31 +210,56 @@ class _Run:
                 self.rate = max(self.rate * self.config.plateau_factor, self.config.min_learning_rate)
                 self.plateau = 0
         self.result.history.append({"epoch": float(number), **values})
-        if self.config.checkpoint_dir is not None:
-            self.save(number)
+        self.save(number, told=not self.callbacks.objects)
 
-    def _set_rate(self) -> None:
-        """Learning rate of the step that comes: a short warm-up, then the schedule."""
-        total = max((self.config.max_epochs or 1) * (self.config.steps_per_epoch or 1), 1)
-        base = self.config.learning_rate or 1e-3
-        warm = min(1.0, (self.step + 1) / min(50, max(total // 10, 1)))
-        if self.config.schedule == "one_cycle":
-            done = min(self.step / total, 1.0)
-            rate = self.config.min_learning_rate + (base - self.config.min_learning_rate) * 0.5 * (1 + math.cos(math.pi * done))
-        else:
-            rate = self.rate
+    def averaged_weights(self) -> Mapping[str, Tensor]:
+        return self.average.weights()
+
+    def begin(self, known: Mapping[str, Any] | None) -> None:
+        """Tell the callbacks that training begins; `known`: what they and the learning rate knew when it was killed."""
+        state = self.last_state()
+        self.callbacks.on_train_begin(state)
+        if known is None:
+            return
+        self.rate_factor, self.learning_rate, self.stopped = known["rate_factor"], known["learning_rate"], known["stopped"]
+        self.callbacks.restore(known["states"])
+        if not known["told"]:
+            self.callbacks.on_epoch_end(state, again=True)
+            self.save(state.epoch, told=True)
+
+    def tell(self, number: int, values: dict[str, float]) -> None:
+        """Call the callbacks; what they remember is written too."""
+        self.callbacks.on_epoch_end(TrainingState(self, epoch=number, values=values))
+        if self.callbacks.objects:
+            self.save(number, told=True)
+
+    def end(self) -> None:
+        self.callbacks.on_train_end(self.last_state())
+        self.result.stopped = self.stopped
+
+    def last_state(self) -> TrainingState:
+        """After the last whole epoch; before the first, epoch 0 without values."""
+        last = {"epoch": 0.0} | (self.result.history[-1] if self.result.history else {})
+        return TrainingState(self, epoch=int(last.pop("epoch")), values=last)
+
+    def _set_rate(self, number: int) -> None:
+        """Learning rate of the step that comes."""
+        rate = scheduled_rate(self.config, self.step, height=self.rate)
+        thawed = self.job.frozen is not None and number > self.job.frozen_epochs
+        self.learning_rate = rate * self.rate_factor * (self.job.thawed_rate if thawed else 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = warm * rate
+            group["lr"] = self.learning_rate
 
-    def save(self, number: int) -> None:
-        """Write everything a resumed run needs, aside and then renamed, so that a kill leaves a whole file."""
-        folder = Path(self.config.checkpoint_dir or ".")
-        folder.mkdir(parents=True, exist_ok=True)
+    def save(self, number: int, *, told: bool) -> None:
+        """Write everything a resumed run needs; `told`: whether the callbacks know of this epoch."""
+        if self.config.checkpoint_dir is None:
+            return
         tensors = {f"network.{name}": value for name, value in self.job.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.shadow.items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.tensors().items()}
         for slot, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{slot}.{name}": torch.as_tensor(value) for name, value in state.items()}
+            present = {name: value for name, value in state.items() if value is not None}
+            tensors |= {f"optimizer.{slot}.{name}": torch.as_tensor(value) for name, value in present.items()}
         facts = {
             "identity": self._identity(),
             "epoch": number,
@@ -215,25 +268,28 @@ class _Run:
             "rate": self.rate,
             "step": self.step,
             "result": asdict(self.result),
+            "callbacks": {
+                "told": told,
+                "states": self.callbacks.state(),
+                "rate_factor": self.rate_factor,
+                "learning_rate": self.learning_rate,
+                "stopped": self.stopped,
+            },
         }
-        aside = folder / f".{CHECKPOINT}.{os.getpid()}"
-        copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        save_file(copies, aside, metadata={"facts": json.dumps(facts)})
-        aside.replace(folder / CHECKPOINT)
+        write_tensors(Path(self.config.checkpoint_dir) / CHECKPOINT, tensors, {"facts": json.dumps(facts)})
 
-    def resume(self) -> None:
-        """Take up the checkpoint of this very run, if there is one."""
+    def resume(self) -> Mapping[str, Any] | None:
+        """Take up the checkpoint of this very run, if there is one; gives back what is for the callbacks."""
         if self.config.checkpoint_dir is None:
-            return
+            return None
         path = Path(self.config.checkpoint_dir) / CHECKPOINT
         facts = _checkpoint_facts(path)
         if facts is None or facts["identity"] != self._identity():
-            return
+            return None
         tensors = load_file(path, device="cpu")
-        device = next(self.job.network.parameters()).device
         self.job.network.load_state_dict(_under("network.", tensors))
         self.best = _under("best.", tensors)
-        self.average.shadow = {name: value.to(device) for name, value in _under("average.", tensors).items()}
+        self.average.restore(_under("average.", tensors))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             slot, key = name.split(".", 1)
@@ -241,43 +297,16 @@ class _Run:
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.stale, self.plateau, self.rate, self.step = facts["stale"], facts["plateau"], facts["rate"], facts["step"]
         self.result = TrainResult(**facts["result"] | {"resumed_from": facts["epoch"]})
+        known: Mapping[str, Any] = facts["callbacks"]
+        return known
 
     def _identity(self) -> str:
         options = {name: value for name, value in asdict(self.config).items() if name not in OF_THE_MACHINE}
-        text = json.dumps([self.job.identity, options, self.seed], sort_keys=True)
+        parts: list[Any] = [self.job.identity, options, self.seed]
+        if self.job.frozen is not None:
+            parts += [[name for name in self.trained if self.job.frozen(name)], self.job.frozen_epochs, self.job.thawed_rate]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-class _Average:
-    """Exponential moving average of the weights (Polyak & Juditsky 1992); decay 0 = the weights themselves."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network, self.decay = network, decay
-        self.shadow = {name: value.detach().clone() for name, value in network.state_dict().items()} if decay else {}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        if not self.decay:
-            return
-        decay = min(self.decay, (1 + step) / (10 + step))  # follow closely while everything still moves
-        live = self.network.state_dict()
-        torch._foreach_lerp_([self.shadow[name] for name in live], [value.detach() for value in live.values()], 1 - decay)
-
-    def weights(self) -> dict[str, Tensor]:
-        return self.shadow if self.decay else dict(self.network.state_dict())
-
-    @contextlib.contextmanager
-    def applied(self) -> Iterator[None]:
-        """Inside, the network has the averaged weights."""
-        if not self.decay:
-            yield
-            return
-        live = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.network.load_state_dict(self.shadow)
-        try:
-            yield
-        finally:
-            self.network.load_state_dict(live)
 
 
 class _ProgressBar:
@@ -298,7 +327,7 @@ class _ProgressBar:
             sys.stderr.write("\n")
 
 
-def _fabric(config: TrainConfig) -> Any:
+def make_fabric(config: TrainConfig) -> Any:
     from lightning.fabric import Fabric
 
     if config.accelerator == "cuda" and not torch.cuda.is_available():
@@ -310,7 +339,7 @@ def _fabric(config: TrainConfig) -> Any:
 
 
 @contextlib.contextmanager
-def _settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
+def machine_settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """Thread count, denormals and random state as training wants them; afterwards as they were.
 
     Denormals: a recurrent network with fresh weights read at its last step backpropagates denormal numbers,
@@ -327,6 +356,44 @@ def _settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def requires_grad_kept(network: nn.Module) -> Iterator[None]:
+    """Afterwards the parameters want gradients, or do not, as before."""
+    before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, wanted in before:
+            parameter.requires_grad_(wanted)
+
+
+@contextlib.contextmanager
+def compiled(network: nn.Module, config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Inside, calls of the network are compiled if the options say so.
+
+    Raises:
+        OptionError: torch cannot compile on this machine. Only a trial tells: it wants a compiler, headers, Triton.
+    """
+    if not config.compile:
+        yield
+        return
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(2, device=device))
+    except Exception as error:
+        raise OptionError(
+            f"train.compile is true, but torch.compile fails on this machine ({type(error).__name__}); "
+            "install a C++ compiler, for CUDA Triton too, or leave it false",
+            field="train.compile",
+        ) from error
+    network.compile()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")  # dynamo's own look
+            yield
+    finally:
+        network._compiled_call_impl = None
 
 
 def _checkpoint_facts(path: Path) -> dict[str, Any] | None:
@@ -351,12 +418,9 @@ def _spent(started: float, config: TrainConfig) -> bool:
     return config.max_seconds is not None and time.perf_counter() - started >= config.max_seconds
 
 
-def _seed(seed: int, device: torch.device) -> None:
-    """Seed the generators that `_settings` puts back, and no other."""
-    torch.default_generator.manual_seed(seed)
+def seed_generators(seed: int, epoch: int, device: torch.device) -> None:
+    """Seed the generators that `machine_settings` puts back, and no other."""
+    mixed = int.from_bytes(hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:7], "big")
+    torch.default_generator.manual_seed(mixed)
     if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-
-
-def _mix(seed: int, epoch: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:7], "big")
+        torch.cuda.manual_seed(mixed)

@@ -24,7 +24,10 @@ def fingerprint(panel: Panel) -> str:
     digest.update(panel.offsets.astype("<i8").tobytes())
     clock = panel.timestamps if panel.is_integer_clock else panel.timestamps.astype("datetime64[ns]")
     digest.update(clock.astype("<i8").tobytes())
-    for values in (panel.target, panel.covariates):
+    more = (panel.past_covariate_names, panel.static_real_names, panel.static_category_names, panel.static_categories)
+    if any(more):
+        digest.update(repr(more).encode())
+    for values in (panel.target, panel.covariates, panel.past_covariates, panel.static_reals):
         if values is not None:
             plain = np.where(np.isnan(values), np.nan, values) + 0.0  # one NaN of many bit patterns, and no minus zero
             digest.update(plain.astype("<f8").tobytes())

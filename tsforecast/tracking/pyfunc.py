@@ -1,10 +1,12 @@
 """FittedFlow -> MLflow model folder without a pickle, and back: the module that `mlflow models serve` loads.
 
 What a caller sends is a long frame: unique_id, ds, y (null = not observed) and, for a model that reads covariates, one
-column for each. Then the last `horizon` rows of each series are the future: their covariates are read, their y is not.
+column for each; a static one has the same value in all rows of a series. For a model that reads known-future covariates
+the last `horizon` rows of each series are the future: those are read, its y and past covariates are not.
 Of a model fitted on zoned series, times are UTC on the way in (MLflow lets none with a zone through) and zoned on the way out.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +18,7 @@ import numpy as np
 from tsforecast.errors import ForecastError, HistoryTooShort
 from tsforecast.flow import FittedFlow, load_model
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS
+from tsforecast.models.base import Covariate
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.tracking.provenance import pip_requirements, software
 from tsforecast.tracking.store import harmless_warnings, import_mlflow
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 FLOW_FOLDER = "data/flow"  # where in the artifact the files of `FittedFlow.save` are
 EXAMPLE_HORIZON = 7  # steps asked in the input example, at most
+
+logger = logging.getLogger(__name__)
 
 
 class ServedFlow:
@@ -60,7 +65,10 @@ class ServedFlow:
             DataError, HorizonError, OptionError: as `panel_from_frame` and `FittedFlow.predict` raise them.
         """
         panel, future = self._panel(frame, horizon)
-        return self.flow.predict(panel, horizon=horizon, quantile_levels=quantile_levels, future=future).to_frame()
+        forecast = self.flow.predict(panel, horizon=horizon, quantile_levels=quantile_levels, future=future)
+        for series_id, words in forecast.fallbacks:
+            logger.warning("series %r by fallback: %s", series_id, words)
+        return forecast.to_frame()
 
     def _panel(self, frame: "pd.DataFrame", horizon: int) -> tuple[Panel, FloatArray | None]:
         """The histories, and the future covariates (S, H, C) where the model reads them."""
@@ -69,7 +77,15 @@ class ServedFlow:
         facts, names = self.flow.facts, read_covariates(self.flow)
         if facts.tz is not None and frame["ds"].dt.tz is None:
             frame = frame.assign(ds=frame["ds"].dt.tz_localize("UTC").dt.tz_convert(facts.tz))
-        panel = panel_from_frame(frame, freq=facts.freq, season=facts.season, covariates=names)
+        reads = self.flow.recipe.about.covariates
+        panel = panel_from_frame(
+            frame,
+            freq=facts.freq,
+            season=facts.season,
+            covariates=names,
+            past_covariates=facts.past_covariate_names if "past" in reads else (),
+            static=facts.static_real_names + facts.static_category_names if "static" in reads else (),
+        )
         if not names or horizon < 1:
             return panel, None  # a horizon below 1 is refused by the model
         for i in np.flatnonzero(panel.lengths <= horizon)[:1]:
@@ -87,7 +103,7 @@ def _load_pyfunc(path: str) -> ServedFlow:
 
 def read_covariates(flow: FittedFlow) -> tuple[str, ...]:
     """Names of the covariates that the model needs to forecast."""
-    return flow.facts.covariate_names if flow.recipe.about.covariates != "none" else ()
+    return flow.facts.covariate_names if "known-future" in flow.recipe.about.covariates else ()
 
 
 def write_pyfunc(flow: FittedFlow, *, example: Panel, folder: str | os.PathLike[str], run_id: str | None = None) -> Path:
@@ -121,13 +137,21 @@ def write_pyfunc(flow: FittedFlow, *, example: Panel, folder: str | os.PathLike[
 
 
 def long_frame(panel: Panel) -> "pd.DataFrame":
-    """One row per row of the panel: unique_id, ds (as stored: zoned series in UTC, without the zone), y, covariates."""
+    """One row per row of the panel: unique_id, ds (as stored: zoned series in UTC, without the zone), y, and all beside it."""
     import pandas as pd
 
     ids = np.repeat(np.asarray(panel.series_ids, dtype=object), panel.lengths)
     columns: dict[str, Any] = {"unique_id": ids, "ds": panel.timestamps, "y": panel.target}
     if panel.covariates is not None:
         columns |= {name: panel.covariates[:, c] for c, name in enumerate(panel.covariate_names)}
+    if panel.past_covariates is not None:
+        columns |= {name: panel.past_covariates[:, c] for c, name in enumerate(panel.past_covariate_names)}
+    if panel.static_reals is not None:
+        reals = np.repeat(panel.static_reals, panel.lengths, axis=0)
+        columns |= {name: reals[:, c] for c, name in enumerate(panel.static_real_names)}
+    if panel.static_categories:
+        words = np.repeat(np.array(panel.static_categories, dtype=object), panel.lengths, axis=0)
+        columns |= {name: words[:, c] for c, name in enumerate(panel.static_category_names)}
     return pd.DataFrame(columns)
 
 
@@ -135,9 +159,7 @@ def _example(served: ServedFlow, panel: Panel) -> tuple["pd.DataFrame", int]:
     """A short request that the model can answer, from the longest series: (frame, horizon)."""
     facts, names = served.flow.facts, read_covariates(served.flow)
     horizon = min(facts.horizon, EXAMPLE_HORIZON)
-    one = panel.select([int(np.argmax(panel.lengths))])
-    if not names:
-        one = replace(one, covariates=None, covariate_names=())
+    one = _only_read(panel.select([int(np.argmax(panel.lengths))]), served.flow.recipe.about.covariates)
     length = int(one.lengths[0])
     rows = min(length, 2 * facts.season + 2)
     while True:
@@ -152,13 +174,30 @@ def _example(served: ServedFlow, panel: Panel) -> tuple["pd.DataFrame", int]:
             return frame, horizon
 
 
+def _only_read(panel: Panel, reads: tuple[Covariate, ...]) -> Panel:
+    """`panel` without the kinds of covariates that are not among `reads`."""
+    if "known-future" not in reads:
+        panel = replace(panel, covariates=None, covariate_names=())
+    if "past" not in reads:
+        panel = replace(panel, past_covariates=None, past_covariate_names=())
+    if "static" not in reads:
+        panel = replace(panel, static_reals=None, static_real_names=(), static_categories=(), static_category_names=())
+    return panel
+
+
 def _signature(flow: FittedFlow) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
+    facts, reads = flow.facts, flow.recipe.about.covariates
     moment = "long" if isinstance(flow.facts.freq, int) else "datetime"
     keys: list[Any] = [ColSpec("string", "unique_id"), ColSpec(moment, "ds")]
     values = [ColSpec("double", name) for name in ("y", *read_covariates(flow))]
+    if "past" in reads:
+        values += [ColSpec("double", name) for name in facts.past_covariate_names]
+    if "static" in reads:
+        values += [ColSpec("double", name) for name in facts.static_real_names]
+        values += [ColSpec("string", name) for name in facts.static_category_names]
     levels = [ColSpec("double", str(level)) for level in DEFAULT_QUANTILE_LEVELS]
     asked = [
         ParamSpec("horizon", "long", flow.facts.horizon),

@@ -37,6 +37,7 @@ class ModelVersion:
     backtest: str = ""  # how: folds, horizon and quantile levels
     fingerprint: str = ""  # of the panel it was trained and backtested on
     baseline: dict[str, float] = field(default_factory=dict)  # seasonal naive's scores when it was promoted
+    parent: str = ""  # name/version, or path, of the model whose weights it was tuned from; "" = none
 
     @property
     def reference(self) -> str:
@@ -63,7 +64,7 @@ def register(store: Store, folder: Path, *, flow: FittedFlow, name: str, run: Re
         "freq": str(facts.freq),
         "season": str(facts.season),
         "trained_until": facts.trained_until,
-    } | {key: run.tags[key] for key in ("fingerprint", "scores", "backtest") if key in run.tags}
+    } | {key: run.tags[key] for key in ("fingerprint", "scores", "backtest", "parent_version") if key in run.tags}
     summary = f"{flow.recipe.name}, {facts.horizon} steps of {facts.freq!r}, trained until {facts.trained_until}"
     client = store.client
     with store.asking(f"register a version of {name!r}"):
@@ -234,6 +235,7 @@ def _as_version(stored: "StoredVersion", aliases: Mapping[str, int]) -> ModelVer
         backtest=tags.get("backtest", ""),
         fingerprint=tags.get("fingerprint", ""),
         baseline=json.loads(tags.get("baseline", "{}")),
+        parent=tags.get("parent_version", ""),
     )
 
 

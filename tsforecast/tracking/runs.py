@@ -278,8 +278,14 @@ def _panel_params(panel: Panel) -> dict[str, str]:
 
     observed = int(np.isfinite(panel.target).sum())
     facts = {"freq": panel.freq, "season": panel.season, "tz": panel.tz, "series": len(panel), "observations": observed}
-    names = ", ".join(panel.covariate_names) or None
-    return flat(facts | {"covariates": names, "fingerprint": fingerprint(panel)})
+    names = {
+        "covariates": panel.covariate_names,
+        "past_covariates": panel.past_covariate_names,
+        "static": panel.static_real_names + panel.static_category_names,
+    }
+    return flat(
+        facts | {kind: ", ".join(of_kind) or None for kind, of_kind in names.items()} | {"fingerprint": fingerprint(panel)}
+    )
 
 
 def _revision_tags() -> dict[str, str]:

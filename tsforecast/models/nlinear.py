@@ -1,0 +1,33 @@
+"""Linear map from the scaled window to each step ahead, as a correction of the last value."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from tsforecast.models.base import About
+from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
+from tsforecast.nn.window_network import LinearNetwork, NetworkShape, Skip, WindowNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class NLinear(WindowForecaster):
+    """As `linear`, around the last value of the window, which rids it of the window's level; no hidden layer either."""
+
+    name: ClassVar[str] = "nlinear"
+    about: ClassVar[About] = About(
+        family="perceptron",
+        scope="global",
+        source="Zeng et al. 2023, NLinear",
+        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        covariates=COVARIATES,
+        transfers=True,
+    )
+
+    skip: Skip = "last"  # what a forecast is a correction of: "season" (the last seasons) | "last" (value) | "none"
+
+    def build_core(self, width: int, shape: NetworkShape) -> nn.Module:
+        return nn.Identity()
+
+    def make_network(self, shape: NetworkShape) -> WindowNetwork:
+        return LinearNetwork(lambda width: self.build_core(width, shape), shape=shape)

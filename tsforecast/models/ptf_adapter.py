@@ -1,0 +1,573 @@
+"""Panel -> windows -> a network of pytorch-forecasting -> quantiles: what its models here have in common.
+
+Theirs is the network alone. Feeding, scaling, training and storing are ours: windows are gathered by index and put into
+the dictionary their networks are called with, missing steps are filled and marked by a channel of their own, and what a
+network says is a correction of the last seasons of its scaled window, as everywhere in this library. Their words
+(`encoder_cont`, `x_reals`, `time_varying_…`) stop here and in the three
+model files, the only ones that import the package.
+"""
+
+import hashlib
+import threading
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError
+from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
+from tsforecast.models.base import Callback, Epoch, Facts, Forecaster, Predictor, check_horizon, refuse_start_from
+from tsforecast.models.window_data import Inputs, WindowData, check_future
+from tsforecast.models.window_forecaster import OF_THE_CLOCK, default_context
+from tsforecast.nn.config import TrainConfig
+from tsforecast.nn.effects import LinearEffect, effect_factor, estimate_effects
+from tsforecast.nn.losses import pinball_loss
+from tsforecast.nn.scale import Scaling, Space, WindowScale
+from tsforecast.nn.skip import SeasonalAttention
+from tsforecast.nn.train import TRAINING, Job, train_network
+from tsforecast.nn.window_network import LEVELS, WindowBatch
+from tsforecast.panel import FloatArray, Panel
+from tsforecast.preprocessing.calendar import future_timestamps
+from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
+
+FAR = 100.0  # scales: targets beyond count as that far
+FORGET = 0.05  # share of training windows whose categories are hidden, so that an unseen one is answered well
+LEAST_SEEN = 2  # observations in the context of a forecast
+LONGEST_CONTEXT = 168  # steps of the default context, unless season or horizon ask for more: their LSTMs take each step
+EFFECT_WINDOWS = 2048  # that linear effects are estimated from
+FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
+MINIMAL_HISTORY = "2 observations within the context to forecast; 2 rows in some series to fit"
+START_OF_DISTANCES = -1.5  # raw distance between two levels at first
+_BUILDING = threading.Lock()  # the filters of warnings belong to the process
+
+Feed = dict[str, Tensor]  # what their networks are called with, and what ours adds to it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PtfShape:
+    """What fixes the tensors of a network, besides the options of its recipe."""
+
+    context: int  # steps
+    horizon: int  # steps
+    season: int  # steps of the skip; 1 = the last value
+    known: int = 0  # covariates known in the future, with those of the calendar
+    effects: int = 0  # how many of them have a linear effect: the first ones
+    past: int = 0
+    static: int = 0
+    categories: tuple[int, ...] = ()  # words of each static category
+
+    @property
+    def known_names(self) -> list[str]:
+        """Names inside their network: a user's could be words that torch reserves."""
+        return [f"known_{i}" for i in range(self.known)]
+
+    @property
+    def past_names(self) -> list[str]:
+        return [f"past_{i}" for i in range(self.past)]
+
+    @property
+    def static_names(self) -> list[str]:
+        return [f"static_{i}" for i in range(self.static)]
+
+    @property
+    def category_names(self) -> list[str]:
+        return [f"category_{i}" for i in range(len(self.categories))]
+
+    def inputs(self, own: Sequence[str]) -> dict[str, Any]:
+        """Arguments of their constructors that say which column is what; `own` are the first columns."""
+        sizes = {
+            name: (words + 1, (words + 1) // 2 + 1) for name, words in zip(self.category_names, self.categories, strict=True)
+        }
+        return {
+            "x_reals": [*own, *self.known_names, *self.past_names, *self.static_names],
+            "x_categoricals": self.category_names,
+            "static_reals": self.static_names,
+            "static_categoricals": self.category_names,
+            "embedding_sizes": sizes,
+            "embedding_paddings": self.category_names,  # number 0, a category never seen, adds nothing
+            "time_varying_categoricals_encoder": [],
+            "time_varying_categoricals_decoder": [],
+            "output_transformer": AsItIs(),
+            "logging_metrics": nn.ModuleList(),
+        }
+
+
+class AsItIs:
+    """In the place of their scaling of targets, which is done here."""
+
+    transformation = None
+
+    def __call__(self, out: Mapping[str, Tensor]) -> Tensor:
+        return out["prediction"]
+
+    def transform(self, y: Tensor, target_scale: Tensor) -> Tensor:
+        return y
+
+
+@dataclass(frozen=True, kw_only=True)
+class PtfForecaster(Forecaster):
+    """A recipe around a network of pytorch-forecasting, global over all series."""
+
+    context: int | None = None  # steps looked back; None = chosen from season and horizon
+    hidden: int = 32  # width of the network
+    dropout: float = 0.1  # share of the hidden numbers left out at each training step
+    scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
+    space: Space = "auto"  # in which windows are seen: "auto" (logarithm unless there are negative values) | "linear"
+    calendar: bool = False  # sines and cosines of hour, weekday, month … as covariates
+
+    def __post_init__(self) -> None:
+        for name in self.whole_numbers():
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not whole and (name, value) != ("context", None):
+                raise OptionError(f"{name} must be a positive whole number, got {value!r}", field=name)
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout must lie in [0, 1), got {self.dropout!r}", field="dropout")
+        if self.space not in ("auto", "linear"):
+            raise OptionError(f"space must be auto or linear, got {self.space!r}", field="space")
+        if self.scaling not in ("robust", "standard", "mean_abs", "none"):
+            raise OptionError(f"scaling must be robust, standard, mean_abs or none, got {self.scaling!r}", field="scaling")
+
+    @classmethod
+    def whole_numbers(cls) -> tuple[str, ...]:
+        """Options that must be positive whole numbers."""
+        return ("context", "hidden")
+
+    @abstractmethod
+    def build_theirs(self, shape: PtfShape) -> Any:
+        """The module of pytorch-forecasting, with weights drawn from torch's generator."""
+
+    @classmethod
+    def network_class(cls) -> "type[PtfNetwork]":
+        return QuantileNetwork
+
+    @classmethod
+    def predictor_class(cls) -> "type[PtfPredictor]":
+        return PtfPredictor
+
+    def default_train(self) -> TrainConfig:
+        """Training options where the caller leaves them open."""
+        return TrainConfig(
+            max_epochs=12,
+            steps_per_epoch=50,
+            batch_size=128,
+            learning_rate=3e-3,
+            patience=5,
+            schedule="one_cycle",
+            average_decay=0.98,
+            threads=1,  # matrices this small gain nothing from a second one, and wait for it where cores are shared
+        )
+
+    def read_inputs(self, panel: Panel) -> Inputs:
+        """What the model reads of a panel besides the target, and its sizes."""
+        inputs, kinds = Inputs.of(panel, calendar=self.calendar), self.about.covariates
+        if "known-future" not in kinds:
+            inputs = replace(inputs, known=())
+        if "past" not in kinds:
+            inputs = replace(inputs, past=())
+        return inputs if "static" in kinds else replace(inputs, static=(), categories=())
+
+    def shape(self, panel: Panel, *, horizon: int, inputs: Inputs) -> PtfShape:
+        """The sizes a fit on `panel` uses."""
+        longest = max(LONGEST_CONTEXT, 2 * panel.season, 2 * horizon)
+        context = self.context or min(default_context(season=panel.season, horizon=horizon), longest)
+        return PtfShape(
+            context=context,
+            horizon=horizon,
+            season=panel.season if 2 * panel.season <= context else 1,
+            known=inputs.channels(panel),
+            effects=len(inputs.known),
+            past=len(inputs.past),
+            static=len(inputs.static),
+            categories=tuple(len(words) for words in inputs.categories),
+        )
+
+    def build_network(self, shape: PtfShape, *, seed: int) -> "PtfNetwork":
+        """A fresh network; its weights depend on `seed` alone."""
+        with TRAINING, torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self.network_class()(self, shape)
+
+    def empty_network(self, shape: PtfShape) -> "PtfNetwork":
+        """A network without weights, to be filled: drawing them would disturb a training in another thread."""
+        with torch.device("meta"):
+            network = self.network_class()(self, shape)
+        network.to_empty(device="cpu")
+        return network
+
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        horizon: int,
+        seed: int = 0,
+        train: TrainConfig | None = None,
+        callbacks: Sequence[Callback] = (),
+        start_from: Predictor | None = None,
+        freeze: int | None = None,
+    ) -> "PtfPredictor":
+        """As `Forecaster.fit`; there is nothing to start from, and no calibration of the quantiles."""
+        refuse_start_from(self, start_from)
+        inputs = self.read_inputs(panel)
+        shape = self.shape(panel, horizon=check_horizon(horizon), inputs=inputs)
+        plan = plan_windows(panel, context=shape.context, horizon=horizon, min_context=min(shape.context, 2 * horizon))
+        _check_trainable(panel, plan)
+        config = _fill_config(train or TrainConfig(), self.default_train(), plan)
+        network = self.build_network(shape, seed=seed)
+        stream = _Stream(panel=panel, plan=plan, config=config, seed=seed, network=network, inputs=inputs)
+        if shape.effects:
+            stream.start_effects()
+        result = train_network(
+            Job(
+                network=network,
+                batches=stream.batches,
+                loss=network.loss,
+                validate=stream.validate if len(plan.validation) else None,
+                identity=_identity(self, panel, horizon),
+            ),
+            config=config,
+            seed=seed,
+            callbacks=[_as_epoch(callback) for callback in callbacks],
+        )
+        values: dict[str, Any] = {
+            "best_epoch": result.best_epoch,
+            "best_val_loss": result.best_loss if len(plan.validation) else None,
+            "history": [{name: value for name, value in line.items() if name not in OF_THE_CLOCK} for line in result.history],
+            "parameters": sum(p.numel() for p in network.parameters()),
+        }
+        facts = Facts.of(panel, horizon=horizon, seed=seed)
+        return self.predictor_class()(recipe=self, facts=facts, network=network, inputs=inputs, values=values)
+
+
+class PtfNetwork(nn.Module):
+    """Their network behind our scale. `forward` is called with a Feed; what it gives back is the model's own matter."""
+
+    def __init__(self, recipe: PtfForecaster, shape: PtfShape) -> None:
+        super().__init__()
+        self.shape, self.scaling, self.space = shape, recipe.scaling, recipe.space
+        with quiet_building():
+            self.theirs = recipe.build_theirs(shape)
+        if shape.effects:
+            self.effect = LinearEffect(shape.effects)
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: WindowBatch) -> Tensor:
+        """Mean loss over the observed steps; `model` is this network, maybe wrapped by the trainer."""
+
+    @abstractmethod
+    def answer(self, batch: WindowBatch) -> tuple[Tensor, WindowScale]:
+        """(B, H, Q) float64 at `LEVELS`, scaled, and the scale."""
+
+    def call(self, feed: Feed, **options: Any) -> Any:
+        """What their network says to `feed`."""
+        device = feed["encoder_cont"].device
+        if self.theirs.device != device:  # which it keeps beside its weights, and is told of by no one else
+            self.theirs.to(device)
+        return self.theirs(feed, **options)
+
+    def scale_of(self, batch: WindowBatch) -> WindowScale:
+        return WindowScale.of(batch.past, batch.seen, signed=batch.signed, scaling=self.scaling, space=self.space)
+
+    def read(self, batch: WindowBatch) -> tuple[Feed, WindowScale]:
+        """How a batch is scaled, in double precision: the part of a Feed that is ours.
+
+        "past" (B, T) scaled without the linear effect of covariates, 0 where not seen; "filled" (B, T) where not seen as
+        a season ago, which is something where "there"; "before" (B, T + H) one season before each step; "added" (B, H)
+        the linear effect ahead.
+        """
+        t, scale = self.shape.context, self.scale_of(batch)
+        past = scale.apply(batch.past).clamp(-FAR, FAR).to(torch.float32)
+        added = past.new_zeros(len(past), self.shape.horizon)
+        if batch.covariates is not None and self.shape.effects:
+            factor = effect_factor(scale)
+            past = past - self.effect(batch.covariates[:, :t], factor)
+            added = self.effect(batch.covariates[:, t:], factor)
+        past = torch.where(batch.seen, past, 0.0)
+        filled, there = fill_by_season(past, batch.seen, season=self.shape.season)
+        before = season_before(filled, season=self.shape.season, horizon=self.shape.horizon)
+        return {"past": past, "seen": batch.seen, "filled": filled, "there": there, "before": before, "added": added}, scale
+
+    def fill_feed(self, ours: Feed, batch: WindowBatch, own: Sequence[Tensor]) -> Feed:
+        """`ours` with the inputs of their network, its first columns being `own`, each (B, T + H).
+
+        All windows have the full length: what lies before the start of a series is not seen, like any other gap.
+        """
+        t, h, windows = self.shape.context, self.shape.horizon, len(batch)
+        reals = [torch.stack(list(own), dim=-1)]  # (B, T + H, own)
+        if batch.covariates is not None:
+            reals.append(batch.covariates)
+        if batch.past_covariates is not None:
+            reals.append(F.pad(batch.past_covariates, (0, 0, 0, h)))
+        if batch.static is not None:
+            reals.append(batch.static.unsqueeze(1).expand(-1, t + h, -1))
+        words = torch.zeros(windows, 0, dtype=torch.int64, device=batch.past.device)
+        if batch.category is not None:
+            words = batch.category
+            if self.training:
+                words = words * (torch.rand(windows, 1, device=words.device) >= FORGET)
+        cont, cat = torch.cat(reals, dim=-1), words.unsqueeze(1).expand(-1, t + h, -1)
+        return ours | {
+            "encoder_cont": cont[:, :t],
+            "decoder_cont": cont[:, t:],
+            "encoder_cat": cat[:, :t],
+            "decoder_cat": cat[:, t:],
+            "encoder_lengths": torch.full((windows,), t, device=cont.device),
+            "decoder_lengths": torch.full((windows,), h, device=cont.device),
+            "target_scale": torch.tensor([0.0, 1.0], device=cont.device).expand(windows, -1),
+        }
+
+
+class QuantileNetwork(PtfNetwork):
+    """Their raw numbers as quantiles that cannot cross, around a weighted mean of the last seasons."""
+
+    def __init__(self, recipe: PtfForecaster, shape: PtfShape) -> None:
+        super().__init__(recipe, shape)
+        self.skip = SeasonalAttention(1, context=shape.context, horizon=shape.horizon, season=shape.season)
+        self.middle = LEVELS.index(0.5)
+
+    def feed(self, batch: WindowBatch) -> tuple[Feed, WindowScale]:
+        """Columns of its own: "value", "seen", "step", "season_ago"."""
+        ours, scale = self.read(batch)
+        t, h = self.shape.context, self.shape.horizon
+        step = torch.arange(-t, h, device=batch.past.device, dtype=torch.float32) / t
+        value = F.pad(torch.asinh(ours["filled"]), (0, h))
+        own = [value, F.pad(batch.seen.float(), (0, h)), step.expand(len(batch), -1), torch.asinh(ours["before"])]
+        return self.fill_feed(ours, batch, own), scale
+
+    def forward(self, feed: Feed) -> Tensor:
+        """(B, H, Q) scaled quantiles at `LEVELS`."""
+        raw = self.call(feed)["prediction"].float()
+        state = raw.new_zeros(len(raw), 1)  # the seasons are weighted alike in all windows
+        base = self.skip(state, feed["past"], feed["seen"]) + feed["added"]
+        centre = raw[..., self.middle : self.middle + 1] + base.unsqueeze(-1)
+        above = F.softplus(raw[..., self.middle + 1 :] + START_OF_DISTANCES).cumsum(-1)
+        below = F.softplus(raw[..., : self.middle] + START_OF_DISTANCES).flip(-1).cumsum(-1).flip(-1)
+        return torch.cat([centre - below, centre, centre + above], dim=-1)
+
+    def loss(self, model: nn.Module, batch: WindowBatch) -> Tensor:
+        feed, scale = self.feed(batch)
+        target = scale.apply(batch.future).clamp(-FAR, FAR).float()
+        mask = batch.known & batch.seen.any(1, keepdim=True)
+        return pinball_loss(model(feed), target, mask, torch.tensor(LEVELS, device=target.device))
+
+    def answer(self, batch: WindowBatch) -> tuple[Tensor, WindowScale]:
+        feed, scale = self.feed(batch)
+        return self(feed).double(), scale
+
+
+class PtfPredictor(Predictor):
+    """A trained network. Its weights are never changed after the constructor."""
+
+    recipe: PtfForecaster
+    batch_size: ClassVar[int] = 512  # windows
+
+    def __init__(
+        self, *, recipe: PtfForecaster, facts: Facts, network: PtfNetwork, inputs: Inputs, values: Mapping[str, Any]
+    ) -> None:
+        self.recipe, self.facts, self.network, self.inputs, self.values = recipe, facts, network.eval(), inputs, dict(values)
+        network.theirs.to("cpu")
+        for parameter in network.parameters():
+            parameter.requires_grad_(False)
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        horizon: int | None = None,
+        quantile_levels: Sequence[float] = DEFAULT_QUANTILE_LEVELS,
+        future: FloatArray | None = None,
+    ) -> Forecast:
+        """As `Predictor.predict`. A series needs two observations inside the context; missing steps are marked."""
+        steps = self.check_request(panel, horizon, future)
+        levels = check_quantile_levels(quantile_levels)
+        parts = [np.zeros((0, steps, len(LEVELS)))]
+        with torch.inference_mode():
+            for batch in self.batches(panel, steps, future):
+                scaled, scale = self.network.answer(batch)
+                parts.append(scale.invert(scaled[:, :steps]).numpy())
+        return Forecast(
+            series_ids=panel.series_ids,
+            timestamps=future_timestamps(panel, steps),
+            quantile_levels=levels,
+            quantiles=interpolate_levels(np.concatenate(parts), LEVELS, levels),
+            tz=panel.tz,
+        )
+
+    def batches(self, panel: Panel, steps: int, future: FloatArray | None) -> Iterator[WindowBatch]:
+        """The windows at the end of each series; covariates of steps that were not asked count as their mean.
+
+        Raises:
+            HistoryTooShort: a series has too few observations in its window; CovariateError: a hole in `future`.
+        """
+        shape, known = self.network.shape, None
+        if shape.known:
+            given = future if self.inputs.known else None
+            check_future(panel, given)
+            known = self.inputs.future_of(panel, given, steps)
+            known = np.pad(known, ((0, 0), (0, shape.horizon - steps), (0, 0)))
+        data = WindowData(panel, torch.device("cpu"), context=shape.context, horizon=0, inputs=self.inputs, future=known)
+        for part in _parts(last_windows(panel), self.batch_size):
+            batch = data.gather(part)
+            _check_seen(panel, part, batch.seen)
+            yield batch
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
+        return arrays, {**self.values, "shape": asdict(self.network.shape), "inputs": asdict(self.inputs)}
+
+    @classmethod
+    def from_state(
+        cls, recipe: Forecaster, facts: Facts, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
+    ) -> "PtfPredictor":
+        recipe = cast(PtfForecaster, recipe)
+        shape = PtfShape(**values["shape"] | {"categories": tuple(values["shape"]["categories"])})
+        network = recipe.empty_network(shape)
+        try:
+            network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+        except RuntimeError as error:
+            raise ArtifactError(f"the stored weights do not fit the stored shape: {error}; copy the model again") from error
+        rest = {name: value for name, value in values.items() if name not in ("shape", "inputs")}
+        return cls(recipe=recipe, facts=facts, network=network, inputs=Inputs.from_json(values["inputs"]), values=rest)
+
+
+@contextmanager
+def quiet_building() -> Iterator[None]:
+    """Their constructors hand modules to `save_hyperparameters`, of which Lightning warns; they are not read from there."""
+    with _BUILDING, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Attribute '.*' is an instance of `nn.Module`")
+        yield
+
+
+def start_small(linear: nn.Linear) -> None:
+    """Let an output layer say nearly nothing, so that training starts at the skip."""
+    with torch.no_grad():
+        linear.weight.mul_(0.1)
+        linear.bias.zero_()
+
+
+def fill_by_season(x: Tensor, seen: Tensor, *, season: int) -> tuple[Tensor, Tensor]:
+    """(B, T) with each missing step as its place in the season was last seen, else as the step before it, else 0.
+
+    And where there was something to fill with, (B, T).
+    """
+    windows, steps = x.shape
+    pad = -steps % season
+    values, there = F.pad(x, (pad, 0)).view(windows, -1, season), F.pad(seen, (pad, 0)).view(windows, -1, season)
+    values, there = _carry(values, there)
+    return _carry(values.flatten(1)[:, pad:], there.flatten(1)[:, pad:])
+
+
+def season_before(filled: Tensor, *, season: int, horizon: int) -> Tensor:
+    """(B, T) -> (B, T + H): the value one season before each step, ahead those of the last season; 0 in the first season."""
+    again = -(-horizon // season)
+    ahead = filled[:, -season:].repeat(1, again)[:, :horizon]
+    return torch.cat([F.pad(filled[:, :-season], (season, 0)), ahead], dim=1)
+
+
+def _carry(x: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Missing entries as the last there was along axis 1, and where there was one."""
+    places = torch.arange(1, x.shape[1] + 1, device=x.device).view(-1, *[1] * (x.ndim - 2))
+    last = torch.where(there, places, 0).cummax(1).values
+    return torch.where(last > 0, x.gather(1, (last - 1).clamp(min=0)), 0.0), last > 0
+
+
+@dataclass(kw_only=True, slots=True)
+class _Stream:
+    """Batches for training, and the held-out windows."""
+
+    panel: Panel
+    plan: WindowPlan
+    config: TrainConfig
+    seed: int
+    network: PtfNetwork
+    inputs: Inputs
+    data: WindowData | None = None
+
+    def on(self, device: torch.device) -> WindowData:
+        if self.data is None or self.data.device != device:
+            self.data = WindowData(self.panel, device, context=self.plan.context, horizon=self.plan.horizon, inputs=self.inputs)
+        return self.data
+
+    def start_effects(self) -> None:
+        """Set the linear effects of covariates to their estimate from training windows."""
+        batch = self.on(torch.device("cpu")).gather(self.plan.sample(EFFECT_WINDOWS, np.random.default_rng([self.seed, 0])))
+        shape = self.network.shape
+        assert batch.covariates is not None
+        with torch.no_grad():
+            ours, scale = self.network.read(batch)  # the effects are still zero
+            past = batch.covariates[:, : shape.context, : shape.effects]
+            found = estimate_effects(ours["past"], batch.seen, past, effect_factor(scale), season=shape.season)
+            self.network.effect.weight.copy_(found)
+
+    def batches(self, epoch: int, device: torch.device) -> Iterator[WindowBatch]:
+        data, size, steps = self.on(device), self.config.batch_size or 1, self.config.steps_per_epoch or 1
+        yield from (
+            data.gather(part) for part in _parts(self.plan.sample(size * steps, np.random.default_rng([self.seed, epoch])), size)
+        )
+
+    def validate(self, network: nn.Module, device: torch.device) -> float:
+        """Loss over the observed steps of the held-out windows."""
+        total, count = 0.0, 0
+        for part in _parts(self.plan.validation, 256):
+            batch = self.on(device).gather(part)
+            steps = int((batch.known & batch.seen.any(1, keepdim=True)).sum())
+            total += float(self.network.loss(network, batch)) * steps
+            count += steps
+        return total / max(count, 1)
+
+
+def _as_epoch(callback: Callback) -> Callable[[int, dict[str, float]], None]:
+    if hasattr(callback, "on_epoch_end"):  # it speaks with the training loop itself
+        return cast(Callable[[int, dict[str, float]], None], callback)
+    return lambda number, values: callback(Epoch(number=number, values=values))
+
+
+def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -> TrainConfig:
+    """The caller's options, the model's defaults behind them, and no more steps per epoch than there are windows."""
+    filled = config.filled(**{name: value for name, value in asdict(defaults).items() if value is not None})
+    if config.steps_per_epoch is None:
+        each_twice = -(-2 * len(plan) // (filled.batch_size or 1))
+        wanted = max(each_twice, min(FEWEST_STEPS, len(plan) // 16), 1)
+        filled = replace(filled, steps_per_epoch=min(filled.steps_per_epoch or 1, wanted))
+    return filled
+
+
+def _check_trainable(panel: Panel, plan: WindowPlan) -> None:
+    if len(plan):
+        return
+    if not len(panel):
+        raise HistoryTooShort("(none)", have=0, need=2, hint="the panel has no series")
+    longest = int(panel.lengths.argmax())
+    raise HistoryTooShort(panel.series_ids[longest], have=int(panel.lengths[longest]), need=2, hint="it is the longest series")
+
+
+def _check_seen(panel: Panel, windows: Windows, seen: Tensor) -> None:
+    count = seen.sum(1).numpy()
+    for place in np.flatnonzero(count < LEAST_SEEN)[:1]:
+        hint = f"of its last {seen.shape[1]} steps {count[place]} are observed, and one value tells nothing of the spread"
+        series_id = panel.series_ids[int(windows.series[place])]
+        raise HistoryTooShort(series_id, have=int(count[place]), need=LEAST_SEEN, hint=hint)
+
+
+def _identity(recipe: PtfForecaster, panel: Panel, horizon: int) -> str:
+    """Changes with anything that changes the training."""
+    digest = hashlib.sha256(repr((recipe, horizon, panel.series_ids, panel.freq, panel.season)).encode())
+    for array in (panel.offsets, panel.target, panel.covariates, panel.past_covariates, panel.static_reals):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    digest.update(repr(panel.static_categories).encode())
+    return digest.hexdigest()
+
+
+def _parts(windows: Windows, size: int) -> Iterator[Windows]:
+    for start in range(0, len(windows), size):
+        rows = slice(start, start + size)
+        yield Windows(
+            origins=windows.origins[rows], firsts=windows.firsts[rows], ends=windows.ends[rows], series=windows.series[rows]
+        )

@@ -1,0 +1,29 @@
+"""Vanilla recurrent network (tanh) over patches of the past, read at its last step."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from tsforecast.models.base import About
+from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
+from tsforecast.nn.recurrent import RecurrentCore
+from tsforecast.nn.window_network import NetworkShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class RNN(WindowForecaster):
+    """Elman network with the shared window scale, seasonal skip and head."""
+
+    name: ClassVar[str] = "rnn"
+    about: ClassVar[About] = About(
+        family="recurrent",
+        scope="global",
+        source="Elman 1990; patches: SegRNN, Lin et al. 2023",
+        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        covariates=COVARIATES,
+        transfers=True,
+    )
+
+    def build_core(self, width: int, shape: NetworkShape) -> nn.Module:
+        return RecurrentCore("rnn", width, self.hidden, layers=self.layers, dropout=self.dropout)
