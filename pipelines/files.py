@@ -1,5 +1,6 @@
 """Something to write -> a file or folder that is there whole, or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -42,6 +43,14 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 over names and contents of the files in `folder`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.recipe import ModelOptions, Recipe, RecipeFile
-from tsforecast.errors import ForecastError, RecipeError
+from tsforecast.errors import ForecastError, OptionError, RecipeError
 from tsforecast.flow import ForecastFlow
 from tsforecast.models.registry import build_model
 from tsforecast.postprocess import postprocess_named
@@ -27,7 +27,11 @@ def flow_of(recipe: Recipe, model: ModelOptions) -> ForecastFlow:
             touches.append(postprocess_named(name))
     place = [one.label for one in recipe.models].index(model.label) if model in recipe.models else 0
     with _at(f"models[{place}]"):
-        return ForecastFlow(transforms=tuple(steps), model=build_model(model.name, **model.options), postprocess=tuple(touches))
+        built = build_model(model.name, **model.options)
+        if model.start_from is not None and not built.about.transfers:
+            message = f"model {model.name!r} has no weights to take over, so it cannot start from another; leave start_from out"
+            raise OptionError(message, field="start_from")
+        return ForecastFlow(transforms=tuple(steps), model=built, postprocess=tuple(touches))
 
 
 def check_names(file: RecipeFile) -> None:

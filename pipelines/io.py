@@ -1,4 +1,4 @@
-"""A source -> raw frame (unique_id, ds, y, covariates), and a forecast frame -> a sink.
+"""A source -> raw frame (unique_id, ds, y, its other columns) and static frame, and a forecast frame -> a sink.
 
 SQLAlchemy is imported here only, and only when a recipe says kind = "sql".
 """
@@ -22,7 +22,7 @@ NOT_A_VALUE = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "#N/A")  #
 
 
 def read_source(source: Source, *, folder: Path, environment: Environment) -> "pd.DataFrame":
-    """The rows of `source`: columns unique_id, ds, y and the covariates, under these names.
+    """The rows of `source`: columns unique_id, ds, y, and those that the recipe names beside them, under these names.
 
     Args:
         source: as in the recipe.
@@ -46,12 +46,33 @@ def read_source(source: Source, *, folder: Path, environment: Environment) -> "p
     return _named(frame, source)
 
 
+def read_static(source: Source, *, folder: Path) -> "pd.DataFrame | tuple[str, ...] | None":
+    """What `panel_from_frame` takes as `static`: the rows of static_path, or names of columns of the source.
+
+    Raises:
+        DataError: the file cannot be read.
+        SchemaError: a column is missing.
+    """
+    if source.static_path is None:
+        return source.static_columns or None
+    frame = read_frame(folder / source.static_path, id_col=source.id, field="source.static_path")
+    if source.series is not None and source.id not in frame.columns:
+        frame = frame.assign(**{source.id: source.series})
+    columns = [source.id, *(source.static_columns or (name for name in frame.columns if name != source.id))]
+    for column in columns:
+        if column not in frame.columns:
+            field = "source.id" if column == source.id else "source.static_columns"
+            has = ", ".join(map(str, frame.columns))
+            raise SchemaError(f"{source.static_path} has no column {column!r} ({field}); it has {has}", field=field)
+    return frame[columns].rename(columns={source.id: "unique_id"})
+
+
 def kind_of(path: Path) -> str:
     """Parquet for names that end in .parquet or .pq, CSV for all others."""
     return "parquet" if path.suffix in (".parquet", ".pq") else "csv"
 
 
-def read_frame(path: Path, *, kind: str | None = None, id_col: str = "unique_id") -> "pd.DataFrame":
+def read_frame(path: Path, *, kind: str | None = None, id_col: str = "unique_id", field: str = "source.path") -> "pd.DataFrame":
     """A CSV or Parquet file as it is; `kind` None = by the end of its name. Ids stay text: "007" and "NA" are series.
 
     Raises:
@@ -70,7 +91,7 @@ def read_frame(path: Path, *, kind: str | None = None, id_col: str = "unique_id"
         )
     except (OSError, ValueError) as error:  # pandas and pyarrow raise these for all that can be wrong with a file
         why = getattr(error, "strerror", None) or str(error).split("\n")[0]
-        raise DataError(f"{path} cannot be read as {kind}: {why}", field="source.path") from error
+        raise DataError(f"{path} cannot be read as {kind}: {why}", field=field) from error
 
 
 def write_frame(frame: "pd.DataFrame", path: Path, *, kind: str | None = None) -> Path:
@@ -107,13 +128,16 @@ def write_sink(
 
 def _named(frame: "pd.DataFrame", source: Source) -> "pd.DataFrame":
     """`frame` with our column names and no other columns."""
-    wanted = {source.id: "unique_id", source.time: "ds", source.target: "y"} | {name: name for name in source.covariates}
+    beside = dict.fromkeys(source.covariates, "covariates") | dict.fromkeys(source.past_covariates, "past_covariates")
+    if source.static_path is None:
+        beside |= dict.fromkeys(source.static_columns, "static_columns")
+    wanted = {source.id: "unique_id", source.time: "ds", source.target: "y"} | {name: name for name in beside}
     if source.series is not None:
         frame = frame.assign(**{source.id: source.series})
-    fields = {source.id: "id", source.time: "time", source.target: "target"}
+    fields = beside | {source.id: "id", source.time: "time", source.target: "target"}
     for column in wanted:
         if column not in frame.columns:
-            field = f"source.{fields.get(column, 'covariates')}"
+            field = f"source.{fields[column]}"
             way_out = "; for a file with one series and no id column, set source.series" if field == "source.id" else ""
             columns = ", ".join(map(str, frame.columns))
             raise SchemaError(f"the source has no column {column!r} ({field}); it has {columns}{way_out}", field=field)

@@ -1,4 +1,4 @@
-"""Panel <-> one Parquet file (unique_id, ds, y, covariates) whose metadata hold the rest of the panel.
+"""Panel <-> one Parquet file (unique_id, ds, y, both kinds of covariates) whose metadata hold the rest of the panel.
 
 The panel was checked before it was written, so reading trusts the file; equal panels give equal bytes.
 """
@@ -27,13 +27,22 @@ def write_panel(panel: Panel, path: Path) -> str:
         "season": panel.season,
         "tz": panel.tz,
         "covariate_names": panel.covariate_names,
+        "past_covariate_names": panel.past_covariate_names,
+        "static_real_names": panel.static_real_names,
+        "static_reals": None if panel.static_reals is None else panel.static_reals.tolist(),
+        "static_category_names": panel.static_category_names,
+        "static_categories": panel.static_categories,
     }
     ids = pa.DictionaryArray.from_arrays(
         np.repeat(np.arange(len(panel), dtype=np.int32), panel.lengths), pa.array(panel.series_ids, pa.string())
     )
     columns = {"unique_id": ids, "ds": pa.array(panel.timestamps), "y": pa.array(panel.target)}
-    for i, name in enumerate(panel.covariate_names):
-        columns[name] = pa.array(panel.covariates[:, i])  # type: ignore[index]  # names mean that there are covariates
+    for names, values in (
+        (panel.covariate_names, panel.covariates),
+        (panel.past_covariate_names, panel.past_covariates),
+    ):
+        for i, name in enumerate(names):
+            columns[name] = pa.array(values[:, i])  # type: ignore[index]  # names mean that there are values
     table = pa.table(columns).replace_schema_metadata({KEY: json.dumps(about).encode()})
     with written_aside(path) as aside:
         pq.write_table(table, aside)
@@ -46,7 +55,8 @@ def read_panel(path: Path) -> Panel:
 
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[KEY])
-    names = tuple(about["covariate_names"])
+    known, past = tuple(about["covariate_names"]), tuple(about.get("past_covariate_names", ()))  # files of 1.0 end with known
+    reals = about.get("static_reals")
     timestamps = table["ds"].to_numpy()
     return Panel(
         series_ids=tuple(about["series_ids"]),
@@ -56,6 +66,12 @@ def read_panel(path: Path) -> Panel:
         freq=about["freq"],
         season=about["season"],
         tz=about["tz"],
-        covariates=np.column_stack([table[name].to_numpy() for name in names]) if names else None,
-        covariate_names=names,
+        covariates=np.column_stack([table[name].to_numpy() for name in known]) if known else None,
+        covariate_names=known,
+        past_covariates=np.column_stack([table[name].to_numpy() for name in past]) if past else None,
+        past_covariate_names=past,
+        static_reals=None if reals is None else np.array(reals, dtype=np.float64),
+        static_real_names=tuple(about.get("static_real_names", ())),
+        static_categories=tuple(map(tuple, about.get("static_categories", ()))),
+        static_category_names=tuple(about.get("static_category_names", ())),
     )

@@ -37,6 +37,9 @@ class Source:
     target: str = "y"
     series: str | None = None  # name of the only series, for data without an id column
     covariates: tuple[str, ...] = ()  # columns known in the future too; their rows after as_of are read, the target's not
+    past_covariates: tuple[str, ...] = ()  # columns known up to the present only, cut at as_of as the target is
+    static_path: str | None = None  # CSV or Parquet with one row per series, ids in column `id`; relative to the recipe's folder
+    static_columns: tuple[str, ...] = ()  # of static_path, () = all; without it, columns of the source, constant in a series
 
     def __post_init__(self) -> None:
         _needs(self, {"dataset": ("name",), "csv": ("path",), "parquet": ("path",), "sql": ("url", "query")})
@@ -107,6 +110,8 @@ class ModelOptions:
     label: str = ""  # its name in this recipe; "" = name
     options: Mapping[str, Any] = field(default_factory=dict)  # fields of its class
     train: TrainConfig = field(default_factory=TrainConfig)
+    start_from: str | None = None  # fitted model whose weights are tuned on: name, name@alias, name/version, or its folder
+    freeze: int | None = None  # epochs of the head alone at the beginning; None = a quarter of them
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -116,6 +121,7 @@ class ModelOptions:
             raise RecipeError(f"label becomes the beginning of file names and has no '.', got {self.label!r}", field="label")
         if self.train.checkpoint_dir is not None:
             raise RecipeError("train.checkpoint_dir is the run folder's in a recipe; leave it out", field="train.checkpoint_dir")
+        check_freeze(self.freeze, self.start_from)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,9 +191,10 @@ class Recipe:
         if not self.models:
             raise RecipeError("models is empty; add a [[models]] table with a name", field="models")
         labels = [model.label for model in self.models]
-        if self.panel.resample is not None and self.source.covariates:
-            message = "panel.resample keeps the target only; leave source.covariates out, or resample the source before"
-            raise RecipeError(message, field="panel.resample")
+        for name in ("covariates", "past_covariates", *([] if self.source.static_path else ["static_columns"])):
+            if self.panel.resample is not None and getattr(self.source, name):
+                message = f"panel.resample keeps the target only; leave source.{name} out, or resample the source before"
+                raise RecipeError(message, field="panel.resample")
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice:
             raise RecipeError(f"models has {twice!r} twice; give one of them another label", field="models")
@@ -262,6 +269,20 @@ def _positive(owner: object, *names: str) -> None:
         value = getattr(owner, name)
         if isinstance(value, int) and value < 1:
             raise RecipeError(f"{name} must be at least 1, got {value}", field=name)
+
+
+def check_freeze(freeze: int | None, start_from: str | None) -> None:
+    """Refuse to freeze what starts from nothing.
+
+    Raises:
+        RecipeError: freeze is negative, or there is no start_from.
+    """
+    if freeze is None:
+        return
+    if start_from is None:
+        raise RecipeError("freeze has no meaning without start_from, the model whose weights are kept at first", field="freeze")
+    if freeze < 0:
+        raise RecipeError(f"freeze must be 0 or more epochs, got {freeze}", field="freeze")
 
 
 def _plain_name(text: str, name: str) -> None:

@@ -65,6 +65,8 @@ def to_text(summary: Mapping[str, Any]) -> str:
     if forecast:
         lines.append(f"  forecast   {forecast['series']} series, {forecast['horizon']} steps, written to")
         lines += [f"             {where}" for where in forecast["written"]]
+        if forecast.get("fallbacks"):
+            lines.append(f"  FALLBACK   {forecast['fallbacks']}")
     if summary["tracking"]:
         lines.append(f"  tracking   {summary['tracking']['address']}, experiment {summary['tracking']['experiment']}")
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in summary["seconds"].items())
@@ -78,17 +80,19 @@ def _champion(champion: Mapping[str, Any]) -> str:
 
 
 def _table(summary: Mapping[str, Any]) -> list[str]:
-    """The leaderboard, aligned, and below it the series that a backtest left out."""
+    """The leaderboard, aligned, and below it what a model started from and the series that its backtest left out."""
     columns = [summary["metric"], *(name for name in COLUMNS if name != summary["metric"])]
     rows = [["model", *columns]]
     rows += [[row["model"], *(_number(row.get(column)) for column in columns)] for row in summary["leaderboard"]]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(_aligned(row, widths)).rstrip() for row in rows]
     for row in summary["leaderboard"]:
-        skipped = row["skipped"]
-        if skipped:
-            more = f" and {len(skipped) - SHOWN_SKIPPED} more" if len(skipped) > SHOWN_SKIPPED else ""
-            lines.append(f"  {row['model']} was not scored on {'; '.join(skipped[:SHOWN_SKIPPED])}{more}")
+        if row.get("start_from"):
+            lines.append(f"  {row['model']} was tuned from {row['start_from']}")
+        for words, notes in (("was not scored on", row["skipped"]), ("was scored by a fallback on", row.get("fallbacks"))):
+            if notes:
+                more = f" and {len(notes) - SHOWN_SKIPPED} more" if len(notes) > SHOWN_SKIPPED else ""
+                lines.append(f"  {row['model']} {words} {'; '.join(notes[:SHOWN_SKIPPED])}{more}")
     return lines
 
 

@@ -10,6 +10,7 @@ from pipelines.recipe import ModelOptions, RecipeFile
 from tsforecast.flow import ForecastFlow
 
 if TYPE_CHECKING:
+    from pipelines.transfer import Parent
     from pipelines.workspace import Workspace
     from tsforecast.tracking import Run, Tracker
 
@@ -46,14 +47,16 @@ def registered_name(file: RecipeFile) -> str:
 
 
 @contextmanager
-def training(work: "Workspace", model: ModelOptions, flow: ForecastFlow) -> Iterator["Run | None"]:
-    """The MLflow run of one training; after a kill, the run that the killed process had opened."""
+def training(
+    work: "Workspace", model: ModelOptions, flow: ForecastFlow, parent: "Parent | None" = None
+) -> Iterator["Run | None"]:
+    """The MLflow run of one training, from `parent` if there is one; after a kill, the run that the killed process had opened."""
     if work.tracker is None:
         yield None
         return
     opened = work.training(model).with_suffix(".run.json")
     begun = read_json(opened)
-    known = work.tracker.continue_run(begun["run_id"]) if begun else _new_run(work, work.tracker, model, flow)
+    known = work.tracker.continue_run(begun["run_id"]) if begun else _new_run(work, work.tracker, model, flow, parent)
     try:
         with known as run:
             write_json(opened, {"run_id": run.run_id})
@@ -64,16 +67,19 @@ def training(work: "Workspace", model: ModelOptions, flow: ForecastFlow) -> Iter
     opened.unlink()
 
 
-def _new_run(work: "Workspace", tracker: "Tracker", model: ModelOptions, flow: ForecastFlow) -> AbstractContextManager["Run"]:
+def _new_run(
+    work: "Workspace", tracker: "Tracker", model: ModelOptions, flow: ForecastFlow, parent: "Parent | None"
+) -> AbstractContextManager["Run"]:
     recipe = work.recipe
+    start = {} if parent is None else {"start_from": parent.reference, "freeze": model.freeze}
     return tracker.training_run(
         experiment=recipe.tracking.experiment or recipe.name,
         run_name=model.label,
         flow=flow,
         panel=work.panel,
         recipe_text=work.file.text,
-        params={"horizon": recipe.forecast.horizon, "seed": recipe.seed, "train": model.train},
-        tags={"recipe": recipe.name, "as_of": work.as_of},
+        params={"horizon": recipe.forecast.horizon, "seed": recipe.seed, "train": model.train, **start},
+        tags={"recipe": recipe.name, "as_of": work.as_of, **({} if parent is None else parent.tags())},
     )
 
 

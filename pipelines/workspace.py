@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     from tsforecast.tracking import Tracker
 
-PANEL, FUTURE, LEADERBOARD, CHAMPION, FORECAST, CHART = (
+PANEL, FUTURE, LEADERBOARD, CHAMPION, FORECAST, FALLBACKS, CHART = (
     "panel.parquet",
     "future.parquet",
     "leaderboard.json",
     "champion.json",
     "forecast.parquet",
+    "fallbacks.csv",
     "forecast.png",
 )
 

@@ -24,6 +24,7 @@ def answer_json(request: ForecastRequest, model: ServedModel, forecasts: Sequenc
         _refuse_infinite(request, group, forecast)
         names = [str(level) for level in forecast.quantile_levels]
         moments = _texts(forecast.timestamps, forecast.tz)
+        fell = dict(forecast.fallbacks)
         by_level = np.ascontiguousarray(np.moveaxis(forecast.quantiles, 2, 1))  # (S, Q, H)
         for row, place in enumerate(group.places):
             rows[place] = {
@@ -31,6 +32,8 @@ def answer_json(request: ForecastRequest, model: ServedModel, forecasts: Sequenc
                 "timestamps": moments[row],
                 "quantiles": dict(zip(names, by_level[row], strict=True)),
             }
+            if forecast.series_ids[row] in fell:
+                rows[place]["fallback"] = fell[forecast.series_ids[row]]
     facts = {
         "name": model.name,
         "version": model.version,

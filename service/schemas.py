@@ -6,8 +6,14 @@ Requests are read by `service/forecast_request.py`, by hand and for speed; a tes
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """A field that is left out of an answer where it has nothing to say, rather than null there."""
+    schema.pop("default")
 
 
 class Strict(BaseModel):
@@ -76,6 +82,11 @@ class SeriesForecast(Strict):
     id: str | int
     timestamps: list[str] | list[int] = Field(description="of the forecast steps, ISO 8601 (integers on an integer clock)")
     quantiles: dict[str, list[float]] = Field(description="by level, one value per timestamp, in the units of the target")
+    fallback: str | SkipJsonSchema[None] = Field(
+        None,
+        description="only where the model could not forecast this series and something simpler did: why, and what",
+        json_schema_extra=_without_default,
+    )
 
 
 class ForecastAnswer(Strict):
@@ -104,18 +115,22 @@ class Stored(Strict):
 class Option(Strict):
     type: str
     default: Any
+    words: str = Field(description="meaning and unit")
 
 
 class Architecture(Strict):
     """A kind of model that `tsforecast` can train."""
 
     name: str
+    words: str = Field(description="what it is, in a sentence")
     family: str
     scope: Literal["local", "global"] = Field(description="one fit per series, or one over all series")
     source: str
     minimal_history: str
-    covariates: str
+    covariates: list[str] = Field(description="kinds it reads: known-future, past, static")
     needs_training: bool = Field(description="false: may be asked by its name without being stored")
+    transfers: bool = Field(description="true: its training can start from a trained one")
+    samples: bool = Field(description="true: it has sample paths, not only the quantiles of each step")
     options: dict[str, Option] = Field(description="options of its recipe")
 
 

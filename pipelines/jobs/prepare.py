@@ -21,9 +21,10 @@ def run(work: Workspace) -> JobResult:
         frame = read_source(recipe.source, folder=work.file.folder, environment=work.environment)
         frame = parse_times(frame, "ds")
     seen = cut(frame, "ds", work.as_of)
-    panel = panel_of(seen, recipe.panel, recipe.source)
+    panel = panel_of(seen, recipe.panel, recipe.source, folder=work.file.folder)
     facts = {"sha256": write_panel(panel, work.path(PANEL)), **facts_of(panel), "rows_after_as_of": len(frame) - len(seen)}
     if recipe.source.covariates:  # known in the future too, so theirs may be seen; the target's may not
-        write_frame(later(frame, "ds", work.as_of).drop(columns="y"), work.path(FUTURE))
+        known = ["unique_id", "ds", *recipe.source.covariates]
+        write_frame(later(frame, "ds", work.as_of)[known], work.path(FUTURE))
         facts["future_sha256"] = hashlib.sha256(work.path(FUTURE).read_bytes()).hexdigest()
     return JobResult(facts=facts)

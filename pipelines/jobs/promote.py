@@ -84,7 +84,7 @@ def _track_leaderboard(work: Workspace, verdict: dict[str, Any], rows: list[dict
 
     metric: str = work.recipe.backtest.metric
     scores = {row["model"]: {metric: row[metric]} for row in rows if row[metric] is not None}
-    table = pd.DataFrame([{key: value for key, value in row.items() if key != "skipped"} for row in rows])
+    table = pd.DataFrame([{key: value for key, value in row.items() if key not in ("skipped", "fallbacks")} for row in rows])
     best = next(model for model in work.recipe.contenders() if model.label == rows[0]["model"])
     with continued(work, best) as tracked:
         if tracked is not None:

@@ -1,17 +1,16 @@
 """panel.parquet -> models/<label>/: each contender fitted on all of the panel. One that fails does not stop the others."""
 
-import hashlib
 import shutil
 import time
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
-from pipelines.files import folder_written_aside, read_json, write_json
+from pipelines.files import digest_of, folder_written_aside, read_json, write_json
 from pipelines.flows import flow_of
 from pipelines.jobs import JobResult, each_model
 from pipelines.recipe import ModelOptions, fingerprint
 from pipelines.tracked import registered_name, training
+from pipelines.transfer import parent_of, predictor_of, started
 from pipelines.workspace import Workspace
 from tsforecast.models.base import Epoch
 
@@ -27,17 +26,20 @@ def run(work: Workspace) -> JobResult:
 def train_one(work: Workspace, model: ModelOptions) -> dict[str, Any]:
     """Fit, store and register one contender, or leave it where it was fitted on the same panel with the same options."""
     recipe = work.recipe
+    parent = parent_of(work, model)
     inputs = fingerprint(
         work.facts_of("prepare")["sha256"], recipe.steps, recipe.postprocess, model, recipe.forecast.horizon, recipe.seed,
-        recipe.tracking,
+        recipe.tracking, *([] if parent is None else [asdict(parent)]),
     )  # fmt: skip
     known = read_json(work.training(model))
     if known and known["inputs"] == inputs and work.model_folder(model).exists():
         return dict(known["facts"])
     flow = flow_of(recipe, model)
+    if parent is not None:
+        flow = started(flow, predictor_of(work, model, parent), model.freeze)
     checkpoints = work.checkpoints(model, "train")
     log: dict[str, Any] = {"inputs": inputs, "epochs": 0, "version": None, "run_id": None}
-    with training(work, model, flow) as tracked:
+    with training(work, model, flow, parent) as tracked:
         began = time.perf_counter()
 
         def count(epoch: Epoch) -> None:
@@ -58,14 +60,8 @@ def train_one(work: Workspace, model: ModelOptions) -> dict[str, Any]:
             version = tracked.log_model(fitted, example=work.panel, registered_name=registered_name(work.file))
             log |= {"version": version.version, "run_id": tracked.run_id}
     facts = {"sha256": digest_of(work.model_folder(model)), "run_id": log["run_id"]}
+    if parent is not None:
+        facts["start_from"] = parent.reference
     write_json(work.training(model), {**log, "facts": facts})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return facts
-
-
-def digest_of(folder: Path) -> str:
-    """SHA-256 over names and contents of the files of a model."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -30,7 +30,7 @@ async def forecast(request: Request, services: Needs) -> Response:
 
     Series may be of different lengths and have `null` where nothing was observed; the forecast starts one step after the
     last row, observed or not. Series of the same step are forecast in one call of the model. Same request and same model
-    version, same numbers.
+    version, same numbers. A series that the model could not forecast, and something simpler did, says so in `fallback`.
     """
     body = await read_body(request, services)
     facts = request.scope["tsforecast"]
@@ -51,6 +51,9 @@ def _answer(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     groups = panels_of(asked.series, model.facts)
     began = time.perf_counter()
     forecasts = [(group, _predict(asked, model, group, horizon)) for group in groups]
+    fell = sum(len(forecast.fallbacks) for _, forecast in forecasts)
+    if fell:
+        facts["series_fallback"] = fell
     facts["model_ms"] = round((time.perf_counter() - began) * 1000, 2)
     return answer_json(asked, model, forecasts)
 

@@ -1,16 +1,13 @@
 """GET /v1/models and /v1/models/{name}: what can be asked, and what could be trained."""
 
-from dataclasses import MISSING, fields
-from functools import lru_cache
-
 from fastapi import APIRouter
 
 from service.deps import Needs, Services
 from service.model_store import StoredModel
-from service.schemas import PROBLEMS, Architecture, Model, ModelList, Option, Stored, Version
+from service.schemas import PROBLEMS, Architecture, Model, ModelList, Stored, Version
 from tsforecast.errors import UnknownModel
-from tsforecast.models.base import Forecaster
-from tsforecast.models.registry import available_models, model_class
+from tsforecast.models.describe import Description, describe, describe_all
+from tsforecast.models.registry import available_models
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -39,22 +36,20 @@ async def describe_model(name: str, services: Needs) -> Model:
 
 def _list(services: Services) -> ModelList:
     default = services.models.default_model
-    architectures, unavailable = [], {}
-    for name in available_models():
-        try:
-            architectures.append(_architecture(name))
-        except ImportError as error:
-            unavailable[name] = str(error)
+    found, missing = describe_all()
     return ModelList(
         default=f"{default.name}/{default.version}" if default else None,
         served=[_stored(services, name) for name in services.models.store.names()],
-        architectures=architectures,
-        unavailable=unavailable,
+        architectures=[_architecture(one) for one in found],
+        unavailable={name: str(error) for name, error in missing.items()},
     )
 
 
 def _one(services: Services, name: str) -> Model:
-    architecture = _architecture(name) if name in available_models() else None
+    try:
+        architecture = _architecture(describe(name)) if name in available_models() else None
+    except ImportError:  # the list says what is missing
+        architecture = None
     try:
         versions = _stored(services, name).versions
     except UnknownModel:
@@ -81,29 +76,6 @@ def _version(stored: StoredModel) -> Version:
     )
 
 
-@lru_cache(maxsize=256)
-def _architecture(name: str) -> Architecture:
-    found = model_class(name)
-    about = found.about
-    return Architecture(
-        name=name,
-        family=about.family,
-        scope=about.scope,
-        source=about.source,
-        minimal_history=about.minimal_history,
-        covariates=about.covariates,
-        needs_training=about.needs_training,
-        options=_options(found),
-    )
-
-
-def _options(found: type[Forecaster]) -> dict[str, Option]:
-    """Field of the recipe -> its type in words and its default."""
-    options = {}
-    for field in fields(found):  # type: ignore[arg-type]  # every recipe is a dataclass
-        default = field.default
-        if default is MISSING:
-            default = field.default_factory() if field.default_factory is not MISSING else None
-        kind = field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("typing.", "")
-        options[field.name] = Option(type=kind, default=list(default) if isinstance(default, tuple) else default)
-    return options
+def _architecture(one: Description) -> Architecture:
+    facts = one.to_json()
+    return Architecture(name=one.name, options=facts.pop("parameters"), **facts)

@@ -49,7 +49,10 @@ def quarters(periods: int = 40) -> pd.DataFrame:
 
 def register() -> None:
     """Put the forecasters below into the registry."""
-    fakes = {"trend": "Trend", "broken": "Broken", "mortal": "Mortal", "echo": "Echo", "stopped": "Stopped"}
+    fakes = {
+        "trend": "Trend", "broken": "Broken", "mortal": "Mortal", "echo": "Echo", "stopped": "Stopped", "heir": "Heir",
+        "faller": "Faller", "reader": "Reader",
+    }  # fmt: skip
     MODELS["forecast"] |= {name: f"{__name__}:{kind}" for name, kind in fakes.items()}
 
 
@@ -164,7 +167,7 @@ class Echo(Trend):
     """The first covariate of the future, as it is."""
 
     name: ClassVar[str] = "echo"
-    about: ClassVar[About] = replace(ABOUT, covariates="known-future")
+    about: ClassVar[About] = replace(ABOUT, covariates=("known-future",))
 
     @classmethod
     def predictor_class(cls) -> type[Predictor]:
@@ -190,4 +193,104 @@ class EchoPredictor(TrendPredictor):
             timestamps=future_timestamps(panel, steps),
             quantile_levels=tuple(quantile_levels),
             quantiles=np.repeat(future[:, :, :1], len(quantile_levels), axis=2),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heir(Trend):
+    """Knows its generation: one more than that of the predictor it starts from."""
+
+    name: ClassVar[str] = "heir"
+    about: ClassVar[About] = replace(ABOUT, transfers=True)
+
+    @classmethod
+    def predictor_class(cls) -> type[Predictor]:
+        return HeirPredictor
+
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        horizon: int,
+        seed: int = 0,
+        start_from: Predictor | None = None,
+        freeze: int | None = None,
+        **options: Any,
+    ) -> Predictor:
+        assert start_from is None or isinstance(start_from, HeirPredictor)
+        generation = 1 if start_from is None else start_from.generation + 1
+        facts = Facts.of(panel, horizon=horizon, seed=seed)
+        return HeirPredictor(recipe=self, facts=facts, generation=generation, frozen=freeze)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeirPredictor(TrendPredictor):
+    generation: int
+    frozen: int | None
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        return {}, {"generation": self.generation, "frozen": self.frozen}
+
+    @classmethod
+    def from_state(
+        cls, recipe: Forecaster, facts: Facts, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
+    ) -> "HeirPredictor":
+        assert isinstance(recipe, Trend)
+        return cls(recipe=recipe, facts=facts, **values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faller(Trend):
+    """Says that it could not forecast series "007"."""
+
+    name: ClassVar[str] = "faller"
+
+    @classmethod
+    def predictor_class(cls) -> type[Predictor]:
+        return FallerPredictor
+
+    def fit(self, panel: Panel, *, horizon: int, seed: int = 0, **options: Any) -> Predictor:
+        return FallerPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
+
+
+class FallerPredictor(TrendPredictor):
+    def predict(self, panel: Panel, **asked: Any) -> Forecast:
+        forecast = super().predict(panel, **asked)
+        fell = tuple((series_id, "no root found, seasonal naive instead") for series_id in panel.series_ids if series_id == "007")
+        return replace(forecast, fallbacks=fell)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader(Trend):
+    """The last past covariate of each series plus its first static real, and refuses other words than "big"."""
+
+    name: ClassVar[str] = "reader"
+    about: ClassVar[About] = replace(ABOUT, covariates=("past", "static"))
+
+    @classmethod
+    def predictor_class(cls) -> type[Predictor]:
+        return ReaderPredictor
+
+    def fit(self, panel: Panel, *, horizon: int, seed: int = 0, **options: Any) -> Predictor:
+        return ReaderPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
+
+
+class ReaderPredictor(TrendPredictor):
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        horizon: int | None = None,
+        quantile_levels: Sequence[float] = DEFAULT_QUANTILE_LEVELS,
+        future: FloatArray | None = None,
+    ) -> Forecast:
+        steps = self.check_request(panel, horizon, future)
+        assert panel.past_covariates is not None and panel.static_reals is not None
+        assert {word for (word,) in panel.static_categories} <= {"big", "small"}
+        value = panel.past_covariates[panel.offsets[1:] - 1, 0] + panel.static_reals[:, 0]  # (S,)
+        return Forecast(
+            series_ids=panel.series_ids,
+            timestamps=future_timestamps(panel, steps),
+            quantile_levels=tuple(quantile_levels),
+            quantiles=np.tile(value[:, None, None], (1, steps, len(quantile_levels))),
         )

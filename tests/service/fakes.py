@@ -24,6 +24,7 @@ class Ramp(Forecaster):
     about = About(family="fake", scope="global", source="tests", minimal_history="1 value")
     slope: float = 1.0
     need: int = 1  # rows below which it refuses
+    falls: tuple[str, ...] = ()  # series that it says were left to a fallback
     before: Callable[[Panel], None] | None = None  # called with each panel asked: to wait, to fail, to count
 
     @classmethod
@@ -68,6 +69,7 @@ class RampPredictor(Predictor):
             quantile_levels=levels,
             quantiles=middle[:, :, None] + 10 * (np.array(levels) - 0.5),
             tz=panel.tz,
+            fallbacks=tuple((one, "no root, naive instead") for one in panel.series_ids if one in self.recipe.falls),
         )
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -401,3 +401,25 @@ def test_a_log_line_is_one_json_object_also_with_a_traceback_and_odd_values() ->
     line = json.loads(text)
     assert (line["level"], line["message"], line["model"]) == ("error", "said it\n", 1.5)
     assert "ValueError" in line["traceback"]
+
+
+# ------------------------------------------------------------ fallbacks
+
+
+def test_a_series_forecast_by_a_fallback_says_so_and_the_others_do_not(
+    start: Ask, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.put("demand", ramp_flow(falls=("7",)))
+    client = start()
+    with caplog.at_level(logging.INFO, logger="service"):
+        rows = client.post("/v1/forecast", json={"series": [daily("a"), daily(7)], "horizon": 2}).json()["forecasts"]
+    assert [row.get("fallback") for row in rows] == [None, "no root, naive instead"]
+    assert set(rows[0]) == {"id", "timestamps", "quantiles"} and rows[1]["id"] == 7
+    told = [getattr(record, "facts", {}) for record in caplog.records]
+    assert [facts["series_fallback"] for facts in told if "series_fallback" in facts] == [1]
+
+
+def test_the_document_says_that_fallback_is_there_only_then(client: Any) -> None:
+    shape = client.get("/openapi.json").json()["components"]["schemas"]["SeriesForecast"]
+    assert shape["properties"]["fallback"]["type"] == "string"
+    assert "default" not in shape["properties"]["fallback"] and "fallback" not in shape["required"]

@@ -77,7 +77,10 @@ def test_models_lists_what_is_stored_and_what_could_be_trained(client: Any, stor
     assert sorted([*names, *body["unavailable"]]) == available_models()
     naive = next(one for one in body["architectures"] if one["name"] == "seasonal_naive")
     assert (naive["needs_training"], naive["family"]) == (False, "baseline")
-    assert naive["options"]["season"] == {"type": "int | None", "default": None}
+    assert (naive["scope"], naive["transfers"], naive["samples"], naive["covariates"]) == ("local", False, False, [])
+    season = naive["options"]["season"]
+    assert (season["type"], season["default"]) == ("int | None", None)
+    assert season["words"].startswith("steps in a season")
 
 
 def test_an_architecture_whose_package_is_missing_is_named_and_the_others_are_listed(
