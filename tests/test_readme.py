@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import tsforecast
 from tests.service.test_server import running
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +60,18 @@ def test_make_knows_the_target(command):
 
 def test_python_block_runs(tmp_path):
     script = tmp_path / "readme.py"
-    script.write_text(the_block("python"))
+    script.write_text(the_block("python", "import tsforecast\n"))
     done = shell(f"{sys.executable} -W error {script}", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:5] == ["unique_id", "ds", "0.1", "0.5", "0.9"]
     assert sorted(path.name for path in (tmp_path / "model" / "co2").iterdir()) == ["manifest.json", "weights.safetensors"]
+
+
+def test_python_block_with_covariates_runs(tmp_path):
+    script = tmp_path / "readme.py"
+    script.write_text(the_block("python", "import numpy"))
+    done = shell(f"{sys.executable} -W error {script}", tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def round_numbers(value):
@@ -103,9 +111,22 @@ def test_recipe_and_its_commands_run(tmp_path, tracking_folder):
 def test_model_list_names_every_model(tmp_path):
     done = shell(the_block("sh", "tsforecast models"), tmp_path)
     assert done.returncode == 0, done.stderr
-    listed = [line.split()[0] for line in done.stdout.splitlines()]
-    assert listed == ["gru", "lstm", "prophet", "seasonal_naive"]
+    listed = [line.split()[0] for line in done.stdout.splitlines()[1:]]
+    assert listed == tsforecast.available_models()
     assert all(f"`{name}`" in README for name in listed)
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/models.md"])
+def test_tables_of_models_are_those_of_the_command(file, tmp_path):
+    copy = tmp_path / "tables.md"
+    copy.write_text((ROOT / file).read_text(encoding="utf-8"), encoding="utf-8")
+    done = shell(f"tsforecast models --markdown > models.md; tsforecast models --write {copy}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "models.md").read_text(encoding="utf-8")
+    assert f"<!-- models -->\n{table}<!-- /models -->" in copy.read_text(encoding="utf-8")
+    assert copy.read_text(encoding="utf-8") == (ROOT / file).read_text(encoding="utf-8"), (
+        "the models have changed: tsforecast models --write README.md docs/models.md"
+    )
 
 
 def test_pictures_and_files_named_are_there():

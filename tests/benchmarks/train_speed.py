@@ -20,7 +20,6 @@ from tsforecast.models.registry import build_model
 from tsforecast.models.window_forecaster import WindowData
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.train import make_optimizer
-from tsforecast.nn.window_network import window_loss
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.windows import plan_windows
 
@@ -70,7 +69,7 @@ def raw(name: str, patch: int | None, panel: Panel, config: TrainConfig, device:
         began = time.perf_counter()
         for _ in range(config.steps_per_epoch or 1):
             optimizer.zero_grad(set_to_none=True)
-            window_loss(network, batch, read=network.read).backward()
+            network.loss(network, batch).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             optimizer.step()
         _synchronise(device)
