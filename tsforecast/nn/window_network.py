@@ -191,6 +191,8 @@ class LinearNetwork(WindowNetwork):
         return self.shape.context
 
     def encode(self, x: Tensor, batch: WindowBatch) -> Tensor:
+        if self.shape.skip == "last":  # then the window is seen from its last value too, as in NLinear
+            x = torch.where(batch.seen, x - last_value(x, batch.seen), 0.0)
         state: Tensor = self.core(x)
         return state + self.static(batch.static, batch.category) if self.shape.has_static else state
 
