@@ -720,7 +720,7 @@ def test_options_that_only_prophet_can_judge_are_refused_before_any_fit(monkeypa
         ProphetModel(changepoints=["2024-02-01", "2034-01-01"]).fit(panel, horizon=2)
     with pytest.raises(OptionError, match=r"cap is to be the covariate 'room', the panel has \[\]; name one of these, or give"):
         ProphetModel(growth="logistic", cap="room").fit(panel, horizon=2)
-    with pytest.raises(OptionError, match="model 'prophet' is fitted to each series anew and cannot start from another"):
+    with pytest.raises(OptionError, match="model 'prophet' is fitted afresh each time and cannot start from another"):
         ProphetModel().fit(panel, horizon=2, start_from=object())  # type: ignore[arg-type]  # refused before it is looked at
 
 

@@ -237,7 +237,7 @@ def test_a_training_goes_on_from_its_checkpoint(name: str, tmp_path: Path) -> No
 
 
 def test_nothing_is_taken_over_from_another_fit(name: str) -> None:
-    with pytest.raises(OptionError, match=f"model '{name}' is fitted to each series anew and cannot start from another"):
+    with pytest.raises(OptionError, match=f"model '{name}' is fitted afresh each time and cannot start from another"):
         RECIPES[name].tiny().fit(panel_with_everything(), horizon=H, train=TRAIN, start_from=fitted(name))
 
 

@@ -416,7 +416,7 @@ def test_no_model_can_start_from_another(name: str) -> None:
     panel = panel_of(monthly(0))
     recipe = tsforecast.build_model(name)
     predictor = recipe.fit(panel, horizon=2)
-    with pytest.raises(OptionError, match=f"model '{name}' is fitted to each series anew"):
+    with pytest.raises(OptionError, match=f"model '{name}' is fitted afresh each time"):
         recipe.fit(panel, horizon=2, start_from=predictor)
 
 

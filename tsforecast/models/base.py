@@ -271,7 +271,7 @@ def refuse_start_from(recipe: Forecaster, start_from: Predictor | None) -> None:
 
     able = [name for name in available_models() if model_class(name).about.transfers]
     raise OptionError(
-        f"model {recipe.name!r} is fitted to each series anew and cannot start from another; models that can: {', '.join(able)}",
+        f"model {recipe.name!r} is fitted afresh each time and cannot start from another; models that can: {', '.join(able)}",
         field="start_from",
     )
 
