@@ -67,6 +67,7 @@ SHARED_BY_MODELS = {
     "__init__",
     "base",
     "describe",
+    "feeding",
     "transfer",
     "window_data",
     "prophet_options",

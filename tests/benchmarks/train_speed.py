@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from tsforecast.models.registry import build_model
-from tsforecast.models.window_forecaster import WindowData
+from tsforecast.models.window_data import WindowData
 from tsforecast.nn.config import TrainConfig
-from tsforecast.nn.train import make_optimizer
+from tsforecast.nn.optim import make_optimizer
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.windows import plan_windows
 

@@ -13,7 +13,8 @@ import torch
 import tsforecast
 from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError
 from tsforecast.models.registry import build_model
-from tsforecast.models.window_forecaster import WindowData, default_context, default_patch, spread_quantiles
+from tsforecast.models.window_data import WindowData
+from tsforecast.models.window_forecaster import default_context, default_patch, spread_quantiles
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.scale import WindowScale
 from tsforecast.nn.window_network import LEVELS, WindowBatch

@@ -7,6 +7,7 @@ from torch import nn
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
 from tsforecast.nn.conv import POOLS, STACKS, ConvStack, pool
 from tsforecast.nn.window_network import NetworkShape
@@ -21,7 +22,7 @@ class CNN(WindowForecaster):
         family="convolutional",
         scope="global",
         source="LeCun et al. 1998; ResNet: He et al. 2016; Inception: Ismail Fawaz et al. 2020; depthwise: Liu et al. 2022",
-        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        minimal_history=HISTORY,
         covariates=COVARIATES,
         transfers=True,
     )

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tsforecast.errors import OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.window_data import Inputs
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster, WindowPredictor
 from tsforecast.nn.autoregressive import AutoregressiveNetwork, default_lags
@@ -39,7 +40,7 @@ class DeepAR(WindowForecaster):
         family="autoregressive",
         scope="global",
         source="Salinas et al. 2020, DeepAR",
-        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        minimal_history=HISTORY,
         covariates=COVARIATES,
         transfers=True,
         samples=True,
@@ -102,8 +103,6 @@ class DeepAR(WindowForecaster):
         return max(*self._lags(season), season) + max(3 * season if season > 1 else 16, min(horizon, 3 * season), 8)
 
     def shape(self, *, season: int, horizon: int, inputs: Inputs | None = None, channels: int = 0) -> NetworkShape:
-        from dataclasses import replace
-
         shape = super().shape(season=season, horizon=horizon, inputs=inputs, channels=channels)
         lags = tuple(lag for lag in self._lags(season) if lag < shape.context)
         if shape.season >= shape.context:

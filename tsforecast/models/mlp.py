@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import nn
 
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
 from tsforecast.nn.mlp import ResidualMLP, activation
 from tsforecast.nn.window_network import NetworkShape
@@ -20,7 +21,7 @@ class MLPModel(WindowForecaster):
         family="perceptron",
         scope="global",
         source="Rosenblatt 1958; residual blocks: Das et al. 2023, TiDE",
-        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        minimal_history=HISTORY,
         covariates=COVARIATES,
         transfers=True,
     )

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from tsforecast.models.base import About
-from tsforecast.models.ptf_adapter import MINIMAL_HISTORY, PtfForecaster, PtfShape, start_small
+from tsforecast.models.feeding import HISTORY
+from tsforecast.models.ptf_adapter import PtfForecaster, PtfShape, start_small
 from tsforecast.nn.window_network import LEVELS
 
 OWN = ("value", "seen", "step", "season_ago")  # columns that need no covariates: see `QuantileNetwork.feed`
@@ -23,7 +24,7 @@ class NHiTS(PtfForecaster):
         family="mlp",
         scope="global",
         source="Challu et al. 2023, N-HiTS; network: pytorch-forecasting",
-        minimal_history=MINIMAL_HISTORY,
+        minimal_history=HISTORY,
         covariates=("known-future", "past", "static"),
     )
 

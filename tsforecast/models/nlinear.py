@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import nn
 
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
 from tsforecast.nn.window_network import LinearNetwork, NetworkShape, Skip, WindowNetwork
 
@@ -19,7 +20,7 @@ class NLinear(WindowForecaster):
         family="perceptron",
         scope="global",
         source="Zeng et al. 2023, NLinear",
-        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        minimal_history=HISTORY,
         covariates=COVARIATES,
         transfers=True,
     )

@@ -7,11 +7,10 @@ network says is a correction of the last seasons of its scaled window, as everyw
 model files, the only ones that import the package.
 """
 
-import hashlib
 import threading
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, cast
@@ -21,33 +20,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError
+from tsforecast.errors import ArtifactError, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
-from tsforecast.models.base import Callback, Epoch, Facts, Forecaster, Predictor, check_horizon, refuse_start_from
-from tsforecast.models.window_data import Inputs, WindowData, check_future
-from tsforecast.models.window_forecaster import OF_THE_CLOCK, default_context
+from tsforecast.models.base import Callback, Facts, Forecaster, Predictor, check_horizon, refuse_start_from
+from tsforecast.models.feeding import (
+    Feed,
+    as_epoch,
+    check_trainable,
+    fill_config,
+    training_identity,
+    training_values,
+    windows_to_forecast,
+)  # fmt: skip
+from tsforecast.models.window_data import Inputs
+from tsforecast.models.window_forecaster import default_context
 from tsforecast.nn.config import TrainConfig
-from tsforecast.nn.effects import LinearEffect, effect_factor, estimate_effects
+from tsforecast.nn.effects import LinearEffect, effect_factor
+from tsforecast.nn.heads import quantiles_from_raw
 from tsforecast.nn.losses import pinball_loss
 from tsforecast.nn.scale import Scaling, Space, WindowScale
 from tsforecast.nn.skip import SeasonalAttention
 from tsforecast.nn.train import TRAINING, Job, train_network
-from tsforecast.nn.window_network import LEVELS, WindowBatch
+from tsforecast.nn.window_network import FAR, FORGET, LEVELS, WindowBatch
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
-from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
+from tsforecast.preprocessing.windows import plan_windows
 
-FAR = 100.0  # scales: targets beyond count as that far
-FORGET = 0.05  # share of training windows whose categories are hidden, so that an unseen one is answered well
-LEAST_SEEN = 2  # observations in the context of a forecast
 LONGEST_CONTEXT = 168  # steps of the default context, unless season or horizon ask for more: their LSTMs take each step
-EFFECT_WINDOWS = 2048  # that linear effects are estimated from
-FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
-MINIMAL_HISTORY = "2 observations within the context to forecast; 2 rows in some series to fit"
 START_OF_DISTANCES = -1.5  # raw distance between two levels at first
 _BUILDING = threading.Lock()  # the filters of warnings belong to the process
 
-Feed = dict[str, Tensor]  # what their networks are called with, and what ours adds to it
+Columns = dict[str, Tensor]  # what their networks are called with, and what ours adds to it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,36 +221,31 @@ class PtfForecaster(Forecaster):
         inputs = self.read_inputs(panel)
         shape = self.shape(panel, horizon=check_horizon(horizon), inputs=inputs)
         plan = plan_windows(panel, context=shape.context, horizon=horizon, min_context=min(shape.context, 2 * horizon))
-        _check_trainable(panel, plan)
-        config = _fill_config(train or TrainConfig(), self.default_train(), plan)
+        check_trainable(panel, plan)
+        config = fill_config(train or TrainConfig(), self.default_train(), plan)
         network = self.build_network(shape, seed=seed)
-        stream = _Stream(panel=panel, plan=plan, config=config, seed=seed, network=network, inputs=inputs)
-        if shape.effects:
-            stream.start_effects()
+        feed = Feed(panel=panel, plan=plan, config=config, seed=seed, network=network, inputs=inputs, validation_batch=256)
+        feed.begin()
         result = train_network(
             Job(
                 network=network,
-                batches=stream.batches,
+                batches=feed.batches,
                 loss=network.loss,
-                validate=stream.validate if len(plan.validation) else None,
-                identity=_identity(self, panel, horizon),
+                validate=feed.validate if len(plan.validation) else None,
+                identity=training_identity(self, panel, horizon),
             ),
             config=config,
             seed=seed,
-            callbacks=[_as_epoch(callback) for callback in callbacks],
+            callbacks=[as_epoch(callback) for callback in callbacks],
         )
-        values: dict[str, Any] = {
-            "best_epoch": result.best_epoch,
-            "best_val_loss": result.best_loss if len(plan.validation) else None,
-            "history": [{name: value for name, value in line.items() if name not in OF_THE_CLOCK} for line in result.history],
-            "parameters": sum(p.numel() for p in network.parameters()),
-        }
         facts = Facts.of(panel, horizon=horizon, seed=seed)
-        return self.predictor_class()(recipe=self, facts=facts, network=network, inputs=inputs, values=values)
+        return self.predictor_class()(
+            recipe=self, facts=facts, network=network, inputs=inputs, values=training_values(result, network, plan)
+        )
 
 
 class PtfNetwork(nn.Module):
-    """Their network behind our scale. `forward` is called with a Feed; what it gives back is the model's own matter."""
+    """Their network behind our scale. `forward` is called with Columns; what it gives back is the model's own matter."""
 
     def __init__(self, recipe: PtfForecaster, shape: PtfShape) -> None:
         super().__init__()
@@ -257,6 +255,12 @@ class PtfNetwork(nn.Module):
         if shape.effects:
             self.effect = LinearEffect(shape.effects)
 
+    def begin(self, batch: WindowBatch) -> None:
+        """Set the linear effects of covariates to their estimate from windows of the fit."""
+        if self.shape.effects:
+            ours, scale = self.read(batch)  # the effects are still zero
+            self.effect.begin(ours["past"], batch.seen, batch.covariates, effect_factor(scale), season=self.shape.season)
+
     @abstractmethod
     def loss(self, model: nn.Module, batch: WindowBatch) -> Tensor:
         """Mean loss over the observed steps; `model` is this network, maybe wrapped by the trainer."""
@@ -265,7 +269,7 @@ class PtfNetwork(nn.Module):
     def answer(self, batch: WindowBatch) -> tuple[Tensor, WindowScale]:
         """(B, H, Q) float64 at `LEVELS`, scaled, and the scale."""
 
-    def call(self, feed: Feed, **options: Any) -> Any:
+    def call(self, feed: Columns, **options: Any) -> Any:
         """What their network says to `feed`."""
         device = feed["encoder_cont"].device
         if self.theirs.device != device:  # which it keeps beside its weights, and is told of by no one else
@@ -275,8 +279,8 @@ class PtfNetwork(nn.Module):
     def scale_of(self, batch: WindowBatch) -> WindowScale:
         return WindowScale.of(batch.past, batch.seen, signed=batch.signed, scaling=self.scaling, space=self.space)
 
-    def read(self, batch: WindowBatch) -> tuple[Feed, WindowScale]:
-        """How a batch is scaled, in double precision: the part of a Feed that is ours.
+    def read(self, batch: WindowBatch) -> tuple[Columns, WindowScale]:
+        """How a batch is scaled, in double precision: the part of the Columns that is ours.
 
         "past" (B, T) scaled without the linear effect of covariates, 0 where not seen; "filled" (B, T) where not seen as
         a season ago, which is something where "there"; "before" (B, T + H) one season before each step; "added" (B, H)
@@ -294,7 +298,7 @@ class PtfNetwork(nn.Module):
         before = season_before(filled, season=self.shape.season, horizon=self.shape.horizon)
         return {"past": past, "seen": batch.seen, "filled": filled, "there": there, "before": before, "added": added}, scale
 
-    def fill_feed(self, ours: Feed, batch: WindowBatch, own: Sequence[Tensor]) -> Feed:
+    def fill_feed(self, ours: Columns, batch: WindowBatch, own: Sequence[Tensor]) -> Columns:
         """`ours` with the inputs of their network, its first columns being `own`, each (B, T + H).
 
         All windows have the full length: what lies before the start of a series is not seen, like any other gap.
@@ -332,7 +336,7 @@ class QuantileNetwork(PtfNetwork):
         self.skip = SeasonalAttention(1, context=shape.context, horizon=shape.horizon, season=shape.season)
         self.middle = LEVELS.index(0.5)
 
-    def feed(self, batch: WindowBatch) -> tuple[Feed, WindowScale]:
+    def feed(self, batch: WindowBatch) -> tuple[Columns, WindowScale]:
         """Columns of its own: "value", "seen", "step", "season_ago"."""
         ours, scale = self.read(batch)
         t, h = self.shape.context, self.shape.horizon
@@ -341,15 +345,15 @@ class QuantileNetwork(PtfNetwork):
         own = [value, F.pad(batch.seen.float(), (0, h)), step.expand(len(batch), -1), torch.asinh(ours["before"])]
         return self.fill_feed(ours, batch, own), scale
 
-    def forward(self, feed: Feed) -> Tensor:
+    def forward(self, feed: Columns) -> Tensor:
         """(B, H, Q) scaled quantiles at `LEVELS`."""
         raw = self.call(feed)["prediction"].float()
         state = raw.new_zeros(len(raw), 1)  # the seasons are weighted alike in all windows
         base = self.skip(state, feed["past"], feed["seen"]) + feed["added"]
-        centre = raw[..., self.middle : self.middle + 1] + base.unsqueeze(-1)
-        above = F.softplus(raw[..., self.middle + 1 :] + START_OF_DISTANCES).cumsum(-1)
-        below = F.softplus(raw[..., : self.middle] + START_OF_DISTANCES).flip(-1).cumsum(-1).flip(-1)
-        return torch.cat([centre - below, centre, centre + above], dim=-1)
+        start = torch.full((len(LEVELS),), START_OF_DISTANCES, device=raw.device)
+        start[self.middle] = 0.0
+        quantiles: Tensor = quantiles_from_raw(raw + start, self.middle) + base.unsqueeze(-1)
+        return quantiles
 
     def loss(self, model: nn.Module, batch: WindowBatch) -> Tensor:
         feed, scale = self.feed(batch)
@@ -406,17 +410,11 @@ class PtfPredictor(Predictor):
         Raises:
             HistoryTooShort: a series has too few observations in its window; CovariateError: a hole in `future`.
         """
-        shape, known = self.network.shape, None
-        if shape.known:
-            given = future if self.inputs.known else None
-            check_future(panel, given)
-            known = self.inputs.future_of(panel, given, steps)
-            known = np.pad(known, ((0, 0), (0, shape.horizon - steps), (0, 0)))
-        data = WindowData(panel, torch.device("cpu"), context=shape.context, horizon=0, inputs=self.inputs, future=known)
-        for part in _parts(last_windows(panel), self.batch_size):
-            batch = data.gather(part)
-            _check_seen(panel, part, batch.seen)
-            yield batch
+        shape = self.network.shape
+        return windows_to_forecast(
+            panel, self.inputs, context=shape.context, horizon=shape.horizon, channels=shape.known,
+            steps=steps, future=future, size=self.batch_size,
+        )  # fmt: skip
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
@@ -476,98 +474,3 @@ def _carry(x: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     places = torch.arange(1, x.shape[1] + 1, device=x.device).view(-1, *[1] * (x.ndim - 2))
     last = torch.where(there, places, 0).cummax(1).values
     return torch.where(last > 0, x.gather(1, (last - 1).clamp(min=0)), 0.0), last > 0
-
-
-@dataclass(kw_only=True, slots=True)
-class _Stream:
-    """Batches for training, and the held-out windows."""
-
-    panel: Panel
-    plan: WindowPlan
-    config: TrainConfig
-    seed: int
-    network: PtfNetwork
-    inputs: Inputs
-    data: WindowData | None = None
-
-    def on(self, device: torch.device) -> WindowData:
-        if self.data is None or self.data.device != device:
-            self.data = WindowData(self.panel, device, context=self.plan.context, horizon=self.plan.horizon, inputs=self.inputs)
-        return self.data
-
-    def start_effects(self) -> None:
-        """Set the linear effects of covariates to their estimate from training windows."""
-        batch = self.on(torch.device("cpu")).gather(self.plan.sample(EFFECT_WINDOWS, np.random.default_rng([self.seed, 0])))
-        shape = self.network.shape
-        assert batch.covariates is not None
-        with torch.no_grad():
-            ours, scale = self.network.read(batch)  # the effects are still zero
-            past = batch.covariates[:, : shape.context, : shape.effects]
-            found = estimate_effects(ours["past"], batch.seen, past, effect_factor(scale), season=shape.season)
-            self.network.effect.weight.copy_(found)
-
-    def batches(self, epoch: int, device: torch.device) -> Iterator[WindowBatch]:
-        data, size, steps = self.on(device), self.config.batch_size or 1, self.config.steps_per_epoch or 1
-        yield from (
-            data.gather(part) for part in _parts(self.plan.sample(size * steps, np.random.default_rng([self.seed, epoch])), size)
-        )
-
-    def validate(self, network: nn.Module, device: torch.device) -> float:
-        """Loss over the observed steps of the held-out windows."""
-        total, count = 0.0, 0
-        for part in _parts(self.plan.validation, 256):
-            batch = self.on(device).gather(part)
-            steps = int((batch.known & batch.seen.any(1, keepdim=True)).sum())
-            total += float(self.network.loss(network, batch)) * steps
-            count += steps
-        return total / max(count, 1)
-
-
-def _as_epoch(callback: Callback) -> Callable[[int, dict[str, float]], None]:
-    if hasattr(callback, "on_epoch_end"):  # it speaks with the training loop itself
-        return cast(Callable[[int, dict[str, float]], None], callback)
-    return lambda number, values: callback(Epoch(number=number, values=values))
-
-
-def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -> TrainConfig:
-    """The caller's options, the model's defaults behind them, and no more steps per epoch than there are windows."""
-    filled = config.filled(**{name: value for name, value in asdict(defaults).items() if value is not None})
-    if config.steps_per_epoch is None:
-        each_twice = -(-2 * len(plan) // (filled.batch_size or 1))
-        wanted = max(each_twice, min(FEWEST_STEPS, len(plan) // 16), 1)
-        filled = replace(filled, steps_per_epoch=min(filled.steps_per_epoch or 1, wanted))
-    return filled
-
-
-def _check_trainable(panel: Panel, plan: WindowPlan) -> None:
-    if len(plan):
-        return
-    if not len(panel):
-        raise HistoryTooShort("(none)", have=0, need=2, hint="the panel has no series")
-    longest = int(panel.lengths.argmax())
-    raise HistoryTooShort(panel.series_ids[longest], have=int(panel.lengths[longest]), need=2, hint="it is the longest series")
-
-
-def _check_seen(panel: Panel, windows: Windows, seen: Tensor) -> None:
-    count = seen.sum(1).numpy()
-    for place in np.flatnonzero(count < LEAST_SEEN)[:1]:
-        hint = f"of its last {seen.shape[1]} steps {count[place]} are observed, and one value tells nothing of the spread"
-        series_id = panel.series_ids[int(windows.series[place])]
-        raise HistoryTooShort(series_id, have=int(count[place]), need=LEAST_SEEN, hint=hint)
-
-
-def _identity(recipe: PtfForecaster, panel: Panel, horizon: int) -> str:
-    """Changes with anything that changes the training."""
-    digest = hashlib.sha256(repr((recipe, horizon, panel.series_ids, panel.freq, panel.season)).encode())
-    for array in (panel.offsets, panel.target, panel.covariates, panel.past_covariates, panel.static_reals):
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    digest.update(repr(panel.static_categories).encode())
-    return digest.hexdigest()
-
-
-def _parts(windows: Windows, size: int) -> Iterator[Windows]:
-    for start in range(0, len(windows), size):
-        rows = slice(start, start + size)
-        yield Windows(
-            origins=windows.origins[rows], firsts=windows.firsts[rows], ends=windows.ends[rows], series=windows.series[rows]
-        )

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.ptf_adapter import (
-    FAR,
-    MINIMAL_HISTORY,
-    Feed,
+    Columns,
     PtfForecaster,
     PtfNetwork,
     PtfPredictor,
@@ -25,7 +24,7 @@ from tsforecast.models.ptf_adapter import (
     season_before,
 )
 from tsforecast.nn.scale import WindowScale
-from tsforecast.nn.window_network import LEVELS, WindowBatch
+from tsforecast.nn.window_network import FAR, LEVELS, WindowBatch
 from tsforecast.panel import FloatArray, Panel
 
 OWN = ("value", "seen", "step", "season_ago")  # columns that need no covariates: see `DeepARNetwork.feed`
@@ -48,7 +47,7 @@ class PtfDeepAR(PtfForecaster):
         family="recurrent",
         scope="global",
         source="Salinas et al. 2020, DeepAR; network: pytorch-forecasting",
-        minimal_history=MINIMAL_HISTORY,
+        minimal_history=HISTORY,
         covariates=("known-future", "static"),
         samples=True,
     )
@@ -128,7 +127,7 @@ class DeepARNetwork(PtfNetwork):
         super().__init__(recipe, shape)
         self.draws = cast(PtfDeepAR, recipe).draws
 
-    def feed(self, batch: WindowBatch, ahead: Tensor | None = None, known: Tensor | None = None) -> tuple[Feed, WindowScale]:
+    def feed(self, batch: WindowBatch, ahead: Tensor | None = None, known: Tensor | None = None) -> tuple[Columns, WindowScale]:
         """Columns of its own; `ahead` (B, H) scaled and `known` (B, H) where the future is there to learn from.
 
         Their network reads the value of the step before with the covariates of a step, so "seen" is that of the step before.
@@ -152,7 +151,7 @@ class DeepARNetwork(PtfNetwork):
         ]
         return self.fill_feed(ours | {"base": base, "later": later}, batch, own), scale
 
-    def forward(self, feed: Feed) -> Tensor:
+    def forward(self, feed: Columns) -> Tensor:
         """(B, H, 4): parameters of each step, given the true ones before it."""
         found: Tensor = self.call(feed)["prediction"]
         return found

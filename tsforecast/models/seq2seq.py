@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
 from tsforecast.nn.attention import AdditiveAttention
 from tsforecast.nn.recurrent import RecurrentEncoder
@@ -27,7 +28,7 @@ class Seq2Seq(WindowForecaster):
         family="recurrent",
         scope="global",
         source="Sutskever et al. 2014; attention: Bahdanau et al. 2015",
-        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        minimal_history=HISTORY,
         covariates=COVARIATES,
         transfers=True,
     )

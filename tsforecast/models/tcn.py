@@ -7,6 +7,7 @@ from torch import nn
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
 from tsforecast.nn.conv import TemporalConvNet, pool
 from tsforecast.nn.window_network import NetworkShape
@@ -25,7 +26,7 @@ class TCN(WindowForecaster):
         family="convolutional",
         scope="global",
         source="Bai, Kolter & Koltun 2018; WaveNet: van den Oord et al. 2016",
-        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        minimal_history=HISTORY,
         covariates=COVARIATES,
         transfers=True,
     )

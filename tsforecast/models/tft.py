@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About
-from tsforecast.models.ptf_adapter import MINIMAL_HISTORY, PtfForecaster, PtfPredictor, PtfShape, QuantileNetwork, start_small
+from tsforecast.models.feeding import HISTORY
+from tsforecast.models.ptf_adapter import PtfForecaster, PtfPredictor, PtfShape, QuantileNetwork, start_small
 from tsforecast.nn.window_network import LEVELS
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import calendar_features
@@ -31,7 +32,7 @@ class TFT(PtfForecaster):
         family="attention",
         scope="global",
         source="Lim et al. 2021, Temporal Fusion Transformers; network: pytorch-forecasting",
-        minimal_history=MINIMAL_HISTORY,
+        minimal_history=HISTORY,
         covariates=("known-future", "past", "static"),
     )
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About
+from tsforecast.models.feeding import HISTORY
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster
 from tsforecast.nn.attention import DecoderLayer, EncoderLayer, sinusoidal_positions
 from tsforecast.nn.window_network import NetworkShape, WindowNetwork
@@ -25,7 +26,7 @@ class Transformer(WindowForecaster):
         family="attention",
         scope="global",
         source="Vaswani et al. 2017; patches: PatchTST, Nie et al. 2023",
-        minimal_history="2 observations within the context to forecast; 2 rows in some series to fit",
+        minimal_history=HISTORY,
         covariates=COVARIATES,
         transfers=True,
     )

@@ -4,40 +4,42 @@ A batch of windows is gathered by index on the device, scaled by its own window,
 seasons, and scaled back.
 """
 
-import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError, SchemaError
+from tsforecast.errors import ArtifactError, OptionError, SchemaError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
-from tsforecast.models.base import Callback, Covariate, Epoch, Facts, Forecaster, Predictor, check_horizon
+from tsforecast.models.base import Callback, Covariate, Facts, Forecaster, Predictor, check_horizon
+from tsforecast.models.feeding import (
+    Feed,
+    as_epoch,
+    check_trainable,
+    fill_config,
+    parts_of,
+    training_identity,
+    training_values,
+    windows_to_forecast,
+)  # fmt: skip
 from tsforecast.models.transfer import Start, take_over
-from tsforecast.models.window_data import Inputs, WindowData, check_future
-from tsforecast.nn.autoregressive import AutoregressiveNetwork
-from tsforecast.nn.callbacks import TrainingCallback
+from tsforecast.models.window_data import Inputs
 from tsforecast.nn.config import TrainConfig
-from tsforecast.nn.effects import effect_factor, estimate_effects
 from tsforecast.nn.heads import HEADS
 from tsforecast.nn.scale import Scaling, Space
 from tsforecast.nn.train import TRAINING, Job, train_network
 from tsforecast.nn.window_network import LEVELS, NetworkShape, Skip, WindowBatch, WindowNetwork
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
-from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows, plan_windows
+from tsforecast.preprocessing.windows import plan_windows
 
-OF_THE_CLOCK = ("windows_per_s", "epoch_s")  # stay out of the stored model: same data and seed, same files
 COVARIATES: tuple[Covariate, ...] = ("known-future", "past", "static")
-LEAST_SEEN = 2  # observations in the context of a forecast
 PREDICT_BATCH = 2048  # windows
 CYCLES = {1: 1, 4: 5, 7: 8, 12: 4, 24: 14, 48: 14, 52: 3, 96: 7, 168: 3}  # season -> seasons in the default context
-EFFECT_WINDOWS = 2048  # that linear effects are estimated from
-FEWEST_STEPS = 30  # of an epoch, so that a small panel is not validated after every other step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,45 +163,39 @@ class WindowForecaster(Forecaster):
         plan = plan_windows(
             panel, context=shape.context, horizon=shape.horizon, min_context=min(shape.context, 2 * shape.horizon)
         )
-        _check_trainable(panel, plan)
+        check_trainable(panel, plan)
         if HEADS[self.head].in_units:
             _check_not_negative(panel, self.head)
-        config = _fill_config(train or TrainConfig(), self.default_train(), plan)
+        config = fill_config(train or TrainConfig(), self.default_train(), plan)
         network = self.build_network(shape, seed=seed)
-        feed = _Feed(panel=panel, plan=plan, config=config, seed=seed, network=network, inputs=inputs)
-        if isinstance(network, AutoregressiveNetwork):
-            feed.measure_sizes()
+        feed = Feed(
+            panel=panel, plan=plan, config=config, seed=seed, network=network, inputs=inputs, validation_batch=PREDICT_BATCH
+        )
         if start.weights:
             take_over(network, start.weights)
-        elif shape.effects:
-            feed.start_effects()
+        else:
+            feed.begin()
         result = train_network(
             Job(
                 network=network,
                 batches=feed.batches,
                 loss=network.loss,
                 validate=feed.validate if len(plan.validation) else None,
-                identity=_identity(self, panel, shape.horizon, start, freeze),
+                identity=training_identity(self, panel, shape.horizon, start.fingerprint, freeze),
                 **start.schedule(config.max_epochs or 1, freeze),
             ),
             config=config,
             seed=seed,
-            callbacks=[_as_epoch(callback) for callback in callbacks],
+            callbacks=[as_epoch(callback) for callback in callbacks],
         )
-        values: dict[str, Any] = {
-            "best_epoch": result.best_epoch,
-            "best_val_loss": result.best_loss if len(plan.validation) else None,
-            "history": [{name: value for name, value in line.items() if name not in OF_THE_CLOCK} for line in result.history],
-            "parameters": sum(p.numel() for p in network.parameters()),
-        }
         calibrated = self.calibrate and not network.head.in_units and len(plan.validation)
         return self.predictor_class()(
             recipe=self,
             facts=Facts.of(panel, horizon=shape.horizon, seed=seed),
             network=network,
             inputs=inputs,
-            spread=feed.calibration() if calibrated else np.ones(len(LEVELS)),
-            values=values,
+            spread=calibration(network, feed) if calibrated else np.ones(len(LEVELS)),
+            values=training_values(result, network, plan),
         )
 
 
@@ -255,19 +251,13 @@ class WindowPredictor(Predictor):
         """The windows at the end of each series, with what is known of `steps` steps ahead.
 
         Raises:
-            HistoryTooShort: a series has too few observations in its window.
+            HistoryTooShort: a series has too few observations in its window; CovariateError: a hole in `future`.
         """
         shape = self.network.shape
-        known = None
-        if shape.channels:
-            check_future(panel, future if self.inputs.known else None)
-            known = self.inputs.future_of(panel, future if self.inputs.known else None, steps)
-            known = np.pad(known, ((0, 0), (0, shape.horizon - steps), (0, 0)))
-        data = WindowData(panel, torch.device("cpu"), context=shape.context, horizon=0, inputs=self.inputs, future=known)
-        for part in _parts(last_windows(panel), batch_size):
-            batch = data.gather(part)
-            _check_seen(panel, part, batch.seen, shape.context)
-            yield batch
+        return windows_to_forecast(
+            panel, self.inputs, context=shape.context, horizon=shape.horizon, channels=shape.channels,
+            steps=steps, future=future, size=batch_size,
+        )  # fmt: skip
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
@@ -316,110 +306,33 @@ def spread_quantiles(quantiles: FloatArray, spread: FloatArray) -> FloatArray:
     return moved
 
 
-@dataclass(kw_only=True, slots=True)
-class _Feed:
-    """Batches for training, and the held-out windows."""
+def calibration(network: WindowNetwork, feed: Feed) -> FloatArray:
+    """Factor for each level's distance from the median with which the held-out targets are covered, (Q,).
 
-    panel: Panel
-    plan: WindowPlan
-    config: TrainConfig
-    seed: int
-    network: WindowNetwork
-    inputs: Inputs
-    data: WindowData | None = None
-
-    def on(self, device: torch.device) -> WindowData:
-        if self.data is None or self.data.device != device:
-            self.data = WindowData(self.panel, device, context=self.plan.context, horizon=self.plan.horizon, inputs=self.inputs)
-        return self.data
-
-    def measure_sizes(self) -> None:
-        """Tell the network how large the windows of this fit are."""
-        windows = self.plan.sample(EFFECT_WINDOWS, np.random.default_rng([self.seed, 0]))
-        assert isinstance(self.network, AutoregressiveNetwork)
-        self.network.measure_sizes(self.on(torch.device("cpu")).gather(windows))
-
-    def start_effects(self) -> None:
-        """Set the linear effects of covariates to their estimate from training windows."""
-        batch = self.on(torch.device("cpu")).gather(self.plan.sample(EFFECT_WINDOWS, np.random.default_rng([self.seed, 0])))
-        network, shape = self.network, self.network.shape
-        with torch.no_grad():
-            reading = network.read(batch)  # the effects are still zero
-            assert batch.covariates is not None
-            past = batch.covariates[:, : shape.context, : shape.effects].float()
-            factor = effect_factor(reading.scale)
-            network.effect.weight.copy_(estimate_effects(reading.x, batch.seen, past, factor, season=shape.season))
-
-    def batches(self, epoch: int, device: torch.device) -> Iterator[WindowBatch]:
-        data, size, steps = self.on(device), self.config.batch_size or 1, self.config.steps_per_epoch or 1
-        rng = np.random.default_rng([self.seed, epoch])
-        windows = self.plan.sample(size * steps, rng)
-        for step in range(steps):
-            yield data.gather(_slice(windows, step * size, (step + 1) * size))
-
-    def validate(self, network: nn.Module, device: torch.device) -> float:
-        """Pinball loss over the observed steps of the held-out windows."""
-        total, count = 0.0, 0
-        for part in _parts(self.plan.validation, PREDICT_BATCH):
-            batch = self.on(device).gather(part)
-            steps = int((batch.known & batch.seen.any(1, keepdim=True)).sum())
-            total += float(self.network.loss(network, batch)) * steps
-            count += steps
-        return total / max(count, 1)
-
-    def calibration(self) -> FloatArray:
-        """Factor for each level's distance from the median with which the held-out targets are covered, (Q,).
-
-        A split-conformal correction (Romano et al. 2019) of each symmetric interval, shrunk towards 1 where there are
-        few held-out steps. Both sides get one factor: which side errs is a matter of the days that were held out.
-        """
-        data = self.on(torch.device("cpu"))
-        middle = LEVELS.index(0.5)
-        ratios: list[FloatArray] = []
-        with torch.inference_mode():
-            for part in _parts(self.plan.validation, PREDICT_BATCH):
-                batch = data.gather(part)
-                scaled, scale = self.network.answer(batch)
-                assert scale is not None  # distributions of counts are not corrected
-                error = (scale.apply(batch.future) - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
-                above = (scaled[..., middle + 1 :] - scaled[..., middle : middle + 1]).clamp(min=1e-9)  # (B, H, pairs)
-                below = (scaled[..., middle : middle + 1] - scaled[..., :middle]).flip(-1).clamp(min=1e-9)
-                ratio = torch.where(error > 0, error / above, -error / below)  # 1 = on the edge of the interval
-                ratios.append(ratio[batch.known & batch.seen.any(1, keepdim=True)].double().numpy())
-        measured = np.concatenate(ratios)  # (steps, pairs)
-        trust = len(measured) / (len(measured) + 20 * self.plan.horizon)
-        spread = np.ones(len(LEVELS))
-        for pair in range(measured.shape[1] if len(measured) else 0):
-            high = middle + 1 + pair
-            found = np.quantile(measured[:, pair], 2 * LEVELS[high] - 1)
-            spread[[high, middle - 1 - pair]] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
-        return spread
-
-
-def _as_epoch(callback: Callback | TrainingCallback) -> Callable[[int, dict[str, float]], None] | TrainingCallback:
-    if isinstance(callback, TrainingCallback):  # speaks with the trainer itself
-        return callback
-    return lambda number, values: callback(Epoch(number=number, values=values))
-
-
-def _fill_config(config: TrainConfig, defaults: TrainConfig, plan: WindowPlan) -> TrainConfig:
-    """The caller's options, the model's defaults behind them, and no more steps per epoch than there are windows."""
-    filled = config.filled(**{name: value for name, value in asdict(defaults).items() if value is not None})
-    if config.steps_per_epoch is None:
-        each_twice = -(-2 * len(plan) // (filled.batch_size or 1))
-        wanted = max(each_twice, min(FEWEST_STEPS, len(plan) // 16), 1)
-        filled = replace(filled, steps_per_epoch=min(filled.steps_per_epoch or 1, wanted))
-    return filled
-
-
-def _check_trainable(panel: Panel, plan: WindowPlan) -> None:
-    if len(plan) == 0:
-        longest = int(panel.lengths.argmax()) if len(panel) else 0
-        if not len(panel):
-            raise HistoryTooShort("(none)", have=0, need=2, hint="the panel has no series")
-        raise HistoryTooShort(
-            panel.series_ids[longest], have=int(panel.lengths[longest]), need=2, hint="it is the longest series"
-        )
+    A split-conformal correction (Romano et al. 2019) of each symmetric interval, shrunk towards 1 where there are
+    few held-out steps. Both sides get one factor: which side errs is a matter of the days that were held out.
+    """
+    data = feed.on(torch.device("cpu"))
+    middle = LEVELS.index(0.5)
+    ratios: list[FloatArray] = []
+    with torch.inference_mode():
+        for part in parts_of(feed.plan.validation, PREDICT_BATCH):
+            batch = data.gather(part)
+            scaled, scale = network.answer(batch)
+            assert scale is not None  # distributions of counts are not corrected
+            error = (scale.apply(batch.future) - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
+            above = (scaled[..., middle + 1 :] - scaled[..., middle : middle + 1]).clamp(min=1e-9)  # (B, H, pairs)
+            below = (scaled[..., middle : middle + 1] - scaled[..., :middle]).flip(-1).clamp(min=1e-9)
+            ratio = torch.where(error > 0, error / above, -error / below)  # 1 = on the edge of the interval
+            ratios.append(ratio[batch.known & batch.seen.any(1, keepdim=True)].double().numpy())
+    measured = np.concatenate(ratios)  # (steps, pairs)
+    trust = len(measured) / (len(measured) + 20 * feed.plan.horizon)
+    spread = np.ones(len(LEVELS))
+    for pair in range(measured.shape[1] if len(measured) else 0):
+        high = middle + 1 + pair
+        found = np.quantile(measured[:, pair], 2 * LEVELS[high] - 1)
+        spread[[high, middle - 1 - pair]] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
+    return spread
 
 
 def _check_not_negative(panel: Panel, head: str) -> None:
@@ -431,36 +344,3 @@ def _check_not_negative(panel: Panel, head: str) -> None:
                 series_id=series_id,
                 field="target",
             )
-
-
-def _check_seen(panel: Panel, windows: Windows, seen: Tensor, context: int) -> None:
-    count = seen.sum(1).numpy()
-    for place in np.flatnonzero(count < LEAST_SEEN)[:1]:
-        series_id = panel.series_ids[int(windows.series[place])]
-        hint = f"of its last {context} steps {count[place]} are observed, and one value tells nothing of the spread"
-        raise HistoryTooShort(series_id, have=int(count[place]), need=LEAST_SEEN, hint=hint)
-
-
-def _identity(recipe: WindowForecaster, panel: Panel, horizon: int, start: Start, freeze: int | None) -> str:
-    """Changes with anything that changes the training."""
-    digest = hashlib.sha256(repr((recipe, horizon, panel.series_ids, panel.freq, panel.season)).encode())
-    digest.update(panel.offsets.tobytes())
-    digest.update(panel.target.tobytes())
-    for extra in (panel.covariates, panel.past_covariates, panel.static_reals):
-        digest.update(b"-" if extra is None else np.ascontiguousarray(extra).tobytes())
-    digest.update(repr((panel.static_categories, start.fingerprint, freeze)).encode())
-    return digest.hexdigest()
-
-
-def _slice(windows: Windows, start: int, stop: int) -> Windows:
-    return Windows(
-        origins=windows.origins[start:stop],
-        firsts=windows.firsts[start:stop],
-        ends=windows.ends[start:stop],
-        series=windows.series[start:stop],
-    )
-
-
-def _parts(windows: Windows, size: int) -> Iterator[Windows]:
-    for start in range(0, len(windows), size):
-        yield _slice(windows, start, start + size)

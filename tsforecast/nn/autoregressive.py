@@ -59,10 +59,14 @@ class AutoregressiveNetwork(nn.Module):
             self.static = StaticEmbedding(shape.static_reals, shape.categories, shape.hidden)
         self.register_buffer("log_size", torch.tensor([0.0, 1.0]))  # mean and deviation over the windows of the fit
 
-    def measure_sizes(self, batch: WindowBatch) -> None:
-        """Note how large windows usually are, for the feature that says how large one is."""
+    def begin(self, batch: WindowBatch) -> None:
+        """Note how large windows of the fit are, for the feature that says so, and set the linear effects of covariates."""
         logs = window_size(batch).log()
         self.log_size = torch.stack([logs.mean(), logs.std(unbiased=False).clamp(min=0.1)]).float()
+        if self.shape.effects:
+            reading = self.read(batch)  # the effects are still zero
+            assert reading.factor is not None
+            self.effect.begin(reading.x, batch.seen, batch.covariates, reading.factor, season=self.shape.season)
 
     def read(self, batch: WindowBatch) -> Reading:
         """The scaled past, (B, T), 0 where not seen: in double precision, outside the autocast."""

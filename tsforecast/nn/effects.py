@@ -25,6 +25,13 @@ class LinearEffect(nn.Module):
         added: Tensor = (covariates[..., : len(self.weight)] @ self.weight) * factor
         return added
 
+    @torch.no_grad()
+    def begin(self, x: Tensor, seen: Tensor, covariates: Tensor | None, factor: Tensor, *, season: int) -> None:
+        """Take the estimate from windows of the fit, see `estimate_effects`; `covariates` (B, L, C) may reach beyond them."""
+        assert covariates is not None  # a network with effects was told of covariates
+        known = covariates[:, : x.shape[1], : len(self.weight)].float()
+        self.weight.copy_(estimate_effects(x, seen, known, factor, season=season))
+
 
 def effect_factor(scale: WindowScale) -> Tensor:
     """(B, 1) float32: what turns an effect into scales of a window; 1 unless the window is seen through the logarithm."""

@@ -166,6 +166,12 @@ class WindowNetwork(nn.Module):
         x = torch.where(batch.seen, x - self.effect(batch.covariates[:, : self.shape.context], factor), 0.0)
         return Reading(x, scale, factor)
 
+    def begin(self, batch: WindowBatch) -> None:
+        """Set the linear effects of covariates to their estimate from windows of the fit."""
+        if self.shape.effects:
+            reading = self.read(batch)  # the effects are still zero
+            self.effect.begin(reading.x, batch.seen, batch.covariates, effect_factor(reading.scale), season=self.shape.season)
+
     def loss(self, model: nn.Module, batch: WindowBatch) -> Tensor:
         """Loss of the head over the observed steps; `model` is this network, maybe wrapped by the trainer."""
         reading = self.read(batch)
