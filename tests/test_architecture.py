@@ -68,6 +68,7 @@ SHARED_BY_MODELS = {
     "base",
     "describe",
     "feeding",
+    "processes",
     "transfer",
     "window_data",
     "prophet_options",

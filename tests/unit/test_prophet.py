@@ -15,6 +15,7 @@ import pytest
 
 import tsforecast
 from tsforecast.errors import CovariateError, FrequencyError, HistoryTooShort, ModelError, OptionError
+from tsforecast.models import processes
 from tsforecast.models import prophet as module
 from tsforecast.models import prophet_series as series_module
 from tsforecast.models.base import Epoch, load_predictor
@@ -541,7 +542,7 @@ def test_few_series_are_fitted_without_starting_processes(monkeypatch: pytest.Mo
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("no processes for a second of work")
 
-    monkeypatch.setattr(series_module, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", refuse)
     panel = panel_of(values(), values(seed=1))
     ProphetModel.tiny().fit(panel, horizon=2, train=TrainConfig(workers=8)).predict(panel)
 

@@ -6,24 +6,20 @@ The only file that imports prophet.
 import copy
 import hashlib
 import logging
-import multiprocessing
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from itertools import pairwise
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from tsforecast.errors import ModelError, OptionError
+from tsforecast.errors import OptionError
 from tsforecast.models.base import Callback, Epoch
+from tsforecast.models.processes import cores, in_processes, split
 from tsforecast.models.prophet_options import ProphetOptions
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
@@ -385,48 +381,28 @@ def run(
     Raises:
         ModelError: a worker process died.
     """
-    workers = workers or _cores()
+    workers = workers or cores()
     chunks = chunks_of(tasks, workers)
     answers: list[list[Answer]] = [[] for _ in chunks]
+    one_by_one = partial(work, options, seed)
     if workers == 1 or sum(task.seconds for task in tasks) < POOL_PAYS_FROM:
-        for i, chunk in enumerate(chunks):
-            answers[i] = work(options, seed, chunk)
-            progress(len(chunk))
-        return [answer for part in answers for answer in part]
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(
-        max_workers=min(workers, len(chunks)),
-        mp_context=multiprocessing.get_context(method),
-        initializer=os.putenv,  # runs before numpy is loaded, which reads it once; workers times threads thrash a machine
-        initargs=("OMP_NUM_THREADS", "1"),
-    )
-    try:
-        futures = {pool.submit(work, options, seed, chunk): i for i, chunk in enumerate(chunks)}
-        for future in as_completed(futures):
-            answers[futures[future]] = future.result()
-            progress(len(chunks[futures[future]]))
-    except BrokenProcessPool as error:
-        done = sum(map(len, answers))
-        raise ModelError(
-            f"a worker process died while prophet was fitting, {done} of {len(tasks)} series done; when memory ran out, "
-            "use fewer processes (train.workers); a script has to start its work under if __name__ == '__main__'"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+        found: Iterable[tuple[int, list[Answer]]] = enumerate(map(one_by_one, chunks))
+    else:
+        found = in_processes(
+            one_by_one,
+            chunks,
+            workers=workers,
+            doing=lambda: f"prophet was fitting, {sum(map(len, answers))} of {len(tasks)} series done",
+        )
+    for i, part in found:
+        answers[i] = part
+        progress(len(chunks[i]))
     return [answer for part in answers for answer in part]
 
 
 def chunks_of(tasks: Sequence[Task], workers: int) -> list[Sequence[Task]]:
     """The tasks in parts of about `CHUNK_SECONDS` of work, but no fewer parts than there are workers."""
-    seconds = sum(task.seconds for task in tasks)
-    parts = min(max(round(seconds / CHUNK_SECONDS), workers), len(tasks))
-    edges = np.linspace(0, len(tasks), max(parts, 1) + 1).round().astype(int)
-    return [tasks[start:stop] for start, stop in pairwise(edges)]
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return split(tasks, seconds=sum(task.seconds for task in tasks), chunk_seconds=CHUNK_SECONDS, workers=workers)
 
 
 class Progress:

@@ -4,23 +4,19 @@ Nothing is learned ahead: such a model is fitted to the history it is asked abou
 it cannot fit is forecast by the seasonal naive one, and the forecast says so (`Forecast.fallbacks`).
 """
 
-import multiprocessing
-import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import pairwise
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import ndtri
 
-from tsforecast.errors import HistoryTooShort, ModelError, OptionError
+from tsforecast.errors import HistoryTooShort, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels
 from tsforecast.models.base import Callback, Facts, Forecaster, Predictor, check_horizon, refuse_start_from
+from tsforecast.models.processes import cores, in_processes, split
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
@@ -310,31 +306,13 @@ def _work(recipe: StatisticalModel, levels: tuple[float, ...], tasks: Sequence[_
 
 def _run(recipe: StatisticalModel, levels: tuple[float, ...], tasks: Sequence[_Task], *, workers: int | None) -> list[_Answer]:
     """Answers in the order of `tasks`."""
-    workers = workers or _cores()
-    seconds = [recipe.seconds(len(task.history.y), task.history.season) for task in tasks]
-    if workers == 1 or len(tasks) < 2 or sum(seconds) < POOL_PAYS_FROM:
+    workers = workers or cores()
+    seconds = sum(recipe.seconds(len(task.history.y), task.history.season) for task in tasks)
+    if workers == 1 or len(tasks) < 2 or seconds < POOL_PAYS_FROM:
         return _work(recipe, levels, tasks)
-    parts = min(max(round(sum(seconds) / CHUNK_SECONDS), workers), len(tasks))
-    edges = np.linspace(0, len(tasks), parts + 1).round().astype(int)
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(
-        max_workers=min(workers, parts),
-        mp_context=multiprocessing.get_context(method),
-        initializer=os.putenv,  # runs before numpy is loaded, which reads it once; workers times threads thrash a machine
-        initargs=("OMP_NUM_THREADS", "1"),
-    )
-    try:
-        futures = [pool.submit(_work, recipe, levels, tasks[start:stop]) for start, stop in pairwise(edges)]
-        return [answer for future in futures for answer in future.result()]
-    except BrokenProcessPool as error:
-        raise ModelError(
-            f"a worker process died while {recipe.name} was fitting {len(tasks)} series; when memory ran out, "
-            "use fewer processes (train.workers); a script has to start its work under if __name__ == '__main__'"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    chunks = split(tasks, seconds=seconds, chunk_seconds=CHUNK_SECONDS, workers=workers)
+    answers: list[list[_Answer]] = [[] for _ in chunks]
+    doing = f"{recipe.name} was fitting {len(tasks)} series"
+    for i, part in in_processes(partial(_work, recipe, levels), chunks, workers=workers, doing=lambda: doing):
+        answers[i] = part
+    return [answer for part in answers for answer in part]
