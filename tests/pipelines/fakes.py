@@ -69,7 +69,7 @@ class Trend(Forecaster):
         return cls()
 
     @classmethod
-    def predictor_class(cls) -> type[Predictor]:
+    def predictor_class(cls) -> "type[TrendPredictor]":
         return TrendPredictor
 
     def fit(
@@ -83,7 +83,7 @@ class Trend(Forecaster):
     ) -> Predictor:
         for callback in callbacks:
             callback(Epoch(number=1, values={"train_loss": 0.5}))
-        return TrendPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
+        return self.predictor_class()(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +170,8 @@ class Echo(Trend):
     about: ClassVar[About] = replace(ABOUT, covariates=("known-future",))
 
     @classmethod
-    def predictor_class(cls) -> type[Predictor]:
+    def predictor_class(cls) -> "type[TrendPredictor]":
         return EchoPredictor
-
-    def fit(self, panel: Panel, *, horizon: int, seed: int = 0, **options: Any) -> Predictor:
-        return EchoPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
 
 
 class EchoPredictor(TrendPredictor):
@@ -204,7 +201,7 @@ class Heir(Trend):
     about: ClassVar[About] = replace(ABOUT, transfers=True)
 
     @classmethod
-    def predictor_class(cls) -> type[Predictor]:
+    def predictor_class(cls) -> "type[TrendPredictor]":
         return HeirPredictor
 
     def fit(
@@ -246,11 +243,8 @@ class Faller(Trend):
     name: ClassVar[str] = "faller"
 
     @classmethod
-    def predictor_class(cls) -> type[Predictor]:
+    def predictor_class(cls) -> "type[TrendPredictor]":
         return FallerPredictor
-
-    def fit(self, panel: Panel, *, horizon: int, seed: int = 0, **options: Any) -> Predictor:
-        return FallerPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
 
 
 class FallerPredictor(TrendPredictor):
@@ -268,11 +262,8 @@ class Reader(Trend):
     about: ClassVar[About] = replace(ABOUT, covariates=("past", "static"))
 
     @classmethod
-    def predictor_class(cls) -> type[Predictor]:
+    def predictor_class(cls) -> "type[TrendPredictor]":
         return ReaderPredictor
-
-    def fit(self, panel: Panel, *, horizon: int, seed: int = 0, **options: Any) -> Predictor:
-        return ReaderPredictor(recipe=self, facts=Facts.of(panel, horizon=horizon, seed=seed))
 
 
 class ReaderPredictor(TrendPredictor):
