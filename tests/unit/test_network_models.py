@@ -112,3 +112,11 @@ def test_counts_below_zero_are_refused_by_name(name: str) -> None:
     panel = panel_of([np.arange(60.0), np.arange(60.0) - 3])
     with pytest.raises(SchemaError, match=r"series 's1' has a target of -3, head 'poisson' is of numbers from 0 on"):
         small(name, head="poisson").fit(panel, horizon=3, train=TRAIN)
+
+
+def test_a_learning_rate_is_found_on_the_data_it_is_for() -> None:
+    panel = panel_of(turning(4, 120, seed=0))
+    search = small("gru").find_learning_rate(panel, horizon=3, train=TRAIN, steps=40)
+    assert 1e-4 < search.suggestion < 0.3 and len(search.rates) == len(search.losses)
+    with pytest.raises(OptionError, match="steps must be a whole number of at least 10, got 3"):
+        small("gru").find_learning_rate(panel, horizon=3, steps=3)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from tsforecast.models.base import Callback, Epoch, Forecaster
 from tsforecast.models.window_data import Inputs, WindowData, check_future
 from tsforecast.nn.callbacks import TrainingCallback
 from tsforecast.nn.config import TrainConfig
-from tsforecast.nn.train import TrainResult
+from tsforecast.nn.train import Job, TrainResult
 from tsforecast.nn.window_network import WindowBatch
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows
@@ -36,15 +36,18 @@ class Network(Protocol):
         """Mean loss over the observed steps; `model` is this network, maybe wrapped by the trainer."""
 
 
+Fed = TypeVar("Fed", bound=Network)
+
+
 @dataclass(kw_only=True, slots=True)
-class Feed:
+class Feed(Generic[Fed]):
     """Batches for training, and the held-out windows."""
 
     panel: Panel
     plan: WindowPlan
     config: TrainConfig
     seed: int
-    network: Network
+    network: Fed
     inputs: Inputs
     validation_batch: int  # windows
     data: WindowData | None = None
@@ -59,6 +62,17 @@ class Feed:
         windows = self.plan.sample(FIRST_LOOK, np.random.default_rng([self.seed, 0]))
         with torch.no_grad():
             self.network.begin(self.on(torch.device("cpu")).gather(windows))
+
+    def job(self, identity: str, **transfer: Any) -> Job:
+        """What the trainer needs; `transfer` as `Start.schedule` gives it."""
+        return Job(
+            network=cast(nn.Module, self.network),
+            batches=self.batches,
+            loss=self.network.loss,
+            validate=self.validate if len(self.plan.validation) else None,
+            identity=identity,
+            **transfer,
+        )
 
     def batches(self, epoch: int, device: torch.device) -> Iterator[WindowBatch]:
         data, size, steps = self.on(device), self.config.batch_size or 1, self.config.steps_per_epoch or 1

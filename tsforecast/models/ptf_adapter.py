@@ -40,7 +40,7 @@ from tsforecast.nn.heads import quantiles_from_raw
 from tsforecast.nn.losses import pinball_loss
 from tsforecast.nn.scale import Scaling, Space, WindowScale
 from tsforecast.nn.skip import SeasonalAttention
-from tsforecast.nn.train import TRAINING, Job, train_network
+from tsforecast.nn.train import TRAINING, train_network
 from tsforecast.nn.window_network import FAR, FORGET, LEVELS, WindowBatch
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
@@ -227,13 +227,7 @@ class PtfForecaster(Forecaster):
         feed = Feed(panel=panel, plan=plan, config=config, seed=seed, network=network, inputs=inputs, validation_batch=256)
         feed.begin()
         result = train_network(
-            Job(
-                network=network,
-                batches=feed.batches,
-                loss=network.loss,
-                validate=feed.validate if len(plan.validation) else None,
-                identity=training_identity(self, panel, horizon),
-            ),
+            feed.job(training_identity(self, panel, horizon)),
             config=config,
             seed=seed,
             callbacks=[as_epoch(callback) for callback in callbacks],

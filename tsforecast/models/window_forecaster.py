@@ -30,8 +30,9 @@ from tsforecast.models.transfer import Start, take_over
 from tsforecast.models.window_data import Inputs
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.heads import HEADS
+from tsforecast.nn.lr_finder import LearningRateSearch, find_learning_rate
 from tsforecast.nn.scale import Scaling, Space
-from tsforecast.nn.train import TRAINING, Job, train_network
+from tsforecast.nn.train import TRAINING, train_network
 from tsforecast.nn.window_network import LEVELS, NetworkShape, Skip, WindowBatch, WindowNetwork
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
@@ -158,6 +159,39 @@ class WindowForecaster(Forecaster):
         """As `Forecaster.fit`; `start_from` gives the context, the horizon and the sizes of its inputs too."""
         horizon = check_horizon(horizon)
         start = Start.of(self, panel, horizon, start_from)
+        feed = self._feed(panel, horizon=horizon, seed=seed, train=train, start=start)
+        network, plan = feed.network, feed.plan
+        result = train_network(
+            feed.job(
+                training_identity(self, panel, plan.horizon, start.fingerprint, freeze),
+                **start.schedule(feed.config.max_epochs or 1, freeze),
+            ),
+            config=feed.config,
+            seed=seed,
+            callbacks=[as_epoch(callback) for callback in callbacks],
+        )
+        calibrated = self.calibrate and not network.head.in_units and len(plan.validation)
+        return self.predictor_class()(
+            recipe=self,
+            facts=Facts.of(panel, horizon=plan.horizon, seed=seed),
+            network=network,
+            inputs=feed.inputs,
+            spread=calibration(feed) if calibrated else np.ones(len(LEVELS)),
+            values=training_values(result, network, plan),
+        )
+
+    def find_learning_rate(
+        self, panel: Panel, *, horizon: int, seed: int = 0, train: TrainConfig | None = None, **search: Any
+    ) -> LearningRateSearch:
+        """The losses at ever larger learning rates of a fit on `panel`, and the rate it suggests for `TrainConfig`.
+
+        `search` may have `lowest`, `highest` and `steps`, see `nn.lr_finder`.
+        """
+        feed = self._feed(panel, horizon=check_horizon(horizon), seed=seed, train=train, start=Start())
+        return find_learning_rate(feed.job(""), feed.config, seed=seed, **search)
+
+    def _feed(self, panel: Panel, *, horizon: int, seed: int, train: TrainConfig | None, start: Start) -> Feed[WindowNetwork]:
+        """A network that is ready to be trained, with its batches."""
         inputs = start.inputs or Inputs.of(panel, calendar=self.calendar)
         shape = start.shape or self.shape(season=panel.season, horizon=horizon, inputs=inputs, channels=inputs.channels(panel))
         plan = plan_windows(
@@ -175,28 +209,7 @@ class WindowForecaster(Forecaster):
             take_over(network, start.weights)
         else:
             feed.begin()
-        result = train_network(
-            Job(
-                network=network,
-                batches=feed.batches,
-                loss=network.loss,
-                validate=feed.validate if len(plan.validation) else None,
-                identity=training_identity(self, panel, shape.horizon, start.fingerprint, freeze),
-                **start.schedule(config.max_epochs or 1, freeze),
-            ),
-            config=config,
-            seed=seed,
-            callbacks=[as_epoch(callback) for callback in callbacks],
-        )
-        calibrated = self.calibrate and not network.head.in_units and len(plan.validation)
-        return self.predictor_class()(
-            recipe=self,
-            facts=Facts.of(panel, horizon=shape.horizon, seed=seed),
-            network=network,
-            inputs=inputs,
-            spread=calibration(network, feed) if calibrated else np.ones(len(LEVELS)),
-            values=training_values(result, network, plan),
-        )
+        return feed
 
 
 class WindowPredictor(Predictor):
@@ -306,7 +319,7 @@ def spread_quantiles(quantiles: FloatArray, spread: FloatArray) -> FloatArray:
     return moved
 
 
-def calibration(network: WindowNetwork, feed: Feed) -> FloatArray:
+def calibration(feed: Feed[WindowNetwork]) -> FloatArray:
     """Factor for each level's distance from the median with which the held-out targets are covered, (Q,).
 
     A split-conformal correction (Romano et al. 2019) of each symmetric interval, shrunk towards 1 where there are
@@ -318,7 +331,7 @@ def calibration(network: WindowNetwork, feed: Feed) -> FloatArray:
     with torch.inference_mode():
         for part in parts_of(feed.plan.validation, PREDICT_BATCH):
             batch = data.gather(part)
-            scaled, scale = network.answer(batch)
+            scaled, scale = feed.network.answer(batch)
             assert scale is not None  # distributions of counts are not corrected
             error = (scale.apply(batch.future) - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
             above = (scaled[..., middle + 1 :] - scaled[..., middle : middle + 1]).clamp(min=1e-9)  # (B, H, pairs)
