@@ -66,6 +66,7 @@ NEVER = {  # package -> what may not be imported there, lazily or not
 SHARED_BY_MODELS = {
     "__init__",
     "base",
+    "calibration",
     "describe",
     "feeding",
     "processes",

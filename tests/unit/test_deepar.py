@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from tsforecast.errors import OptionError
 from tsforecast.models.registry import build_model
+from tsforecast.models.window_forecaster import WindowPredictor
 from tsforecast.nn.autoregressive import carried_forward, default_lags
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
@@ -80,6 +81,28 @@ def test_paths_have_the_quantiles_of_the_forecast_and_hang_together() -> None:
     np.testing.assert_array_equal(paths[:, :, :3], predictor.sample_paths(panel, count=400, horizon=3, seed=0))
 
 
+def test_futures_are_stretched_until_the_held_out_windows_are_covered() -> None:
+    """A network that has hardly learned draws steps of a wrong width; stretched futures keep their middle and their order."""
+    rng = np.random.default_rng(4)
+    walks = [1000.0 + rng.normal(0, 1, 200).cumsum() for _ in range(150)]
+    history, actual = panel_of([y[:192] for y in walks]), np.stack([y[192:] for y in walks])
+    hardly = TrainConfig(max_epochs=1, steps_per_epoch=1, batch_size=8, learning_rate=1e-5, accelerator="cpu", threads=1)
+
+    def fit(calibrate: bool) -> WindowPredictor:
+        return small(calibrate=calibrate).fit(history, horizon=8, seed=1, train=hardly)  # type: ignore[attr-defined,no-any-return]
+
+    bent, plain = fit(True), fit(False)
+    found = [one.predict(history, quantile_levels=(0.1, 0.5, 0.9)).quantiles for one in (bent, plain)]
+    covered, before = (float(((actual >= q[..., 0]) & (actual <= q[..., 2])).mean()) for q in found)
+    assert abs(before - 0.8) > 0.1
+    assert abs(covered - 0.8) < 0.08
+    np.testing.assert_allclose(found[0][..., 1], found[1][..., 1], rtol=1e-9)
+    paths, others = (one.sample_paths(history, count=50) for one in (bent, plain))  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(paths.argsort(1), others.argsort(1))
+    middle = np.median(others, axis=1, keepdims=True)
+    np.testing.assert_allclose(paths - middle, bent.spread[0] * (others - middle), atol=1e-6)
+
+
 @pytest.mark.parametrize("head", ["negative_binomial", "poisson"])
 def test_counts_are_drawn_as_counts(head: str) -> None:
     rng = np.random.default_rng(3)
@@ -107,7 +130,6 @@ def test_lags_follow_the_calendar() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"calibrate": True}, "deepar draws step by step: calibrate must be false"),
         ({"patch": 4}, "patch 1"),
         ({"head": "quantile"}, "head must be one of student_t, normal, negative_binomial, poisson"),
         ({"samples": 3}, "samples must be a whole number of at least 10, got 3"),

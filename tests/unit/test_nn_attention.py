@@ -127,6 +127,14 @@ def test_encoder_layer_sees_all_steps_in_no_order_and_only_what_it_may():
     close(layer(changed, seen)[:, [0, 1, 2, 4]], layer(x, seen)[:, [0, 1, 2, 4]])
 
 
+@pytest.mark.parametrize("newest", [1, 2])
+def test_encoder_layer_can_say_its_last_rows_alone(newest: int) -> None:
+    layer, x = EncoderLayer(8, 2).double().eval(), randn(2, 5, 8)
+    close(layer(x, newest=newest), layer(x)[:, -newest:])
+    causal = torch.ones(5, 5, dtype=torch.bool).tril()
+    close(layer(x, pairs=causal, newest=newest), layer(x, pairs=causal)[:, -newest:])
+
+
 def test_encoder_layer_equals_that_of_torch_with_the_same_weights():
     ours = EncoderLayer(8, 2).double().eval()
     theirs = nn.TransformerEncoderLayer(8, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True, dtype=torch.float64)

@@ -93,11 +93,17 @@ def test_a_hole_is_filled_as_a_season_ago_else_as_the_step_before_else_with_noth
     assert before.tolist() == [[0.0, 0.0, 0.0, 0.0, 2.0, 3.0, 3.0, 2.0, 6.0, 6.0, 2.0]]
 
 
+def base_at_first() -> list[float]:
+    """What a fresh skip of season 2 says of 1.0, -2.0, 0.5, 3.0, (not seen), 1.5."""
+    weights = np.exp([-3.0, -1.5, 0.0])  # of the last seasons at first
+    return [weights @ [1.0, 0.5, 0.0] / weights[:2].sum(), weights @ [-2.0, 3.0, 1.5] / weights.sum()]
+
+
 @pytest.mark.parametrize("recipe", [TFT.tiny(), NHiTS.tiny()], ids=["tft", "nhits"])
 def test_a_quantile_network_says_what_theirs_says_of_the_same_numbers(recipe: PtfForecaster) -> None:
     """Two windows of six steps, in their own units, put together by hand, around the last season."""
     recipe = replace(recipe, context=6, scaling="none", space="linear")
-    shape = PtfShape(context=6, horizon=2, season=2)
+    shape = PtfShape(context=6, reads=6, horizon=2, season=2)
     network = recipe.build_network(shape, seed=0).eval()
     past, seen = torch.tensor([[1.0, -2.0, 0.5, 3.0, 0.0, 1.5]]), torch.tensor([[True, True, True, True, False, True]])
     batch = WindowBatch(past.double(), seen, torch.zeros(1, 2), torch.ones(1, 2).bool(), torch.ones(1, 1).bool())
@@ -118,8 +124,7 @@ def test_a_quantile_network_says_what_theirs_says_of_the_same_numbers(recipe: Pt
     found, _ = network.answer(batch)
     assert raw.shape == found.shape == (1, 2, len(LEVELS))
     assert raw.abs().max() < 0.8  # a fresh network adds little to the skip
-    weights = np.exp([-3.0, -1.5, 0.0])  # of the last seasons at first
-    base = [weights @ [1.0, 0.5, 0.0] / weights[:2].sum(), weights @ [-2.0, 3.0, 1.5] / weights.sum()]
+    base = base_at_first()
     middle = LEVELS.index(0.5)
     np.testing.assert_allclose(found[0, :, middle].numpy(force=True), raw[0, :, middle].numpy(force=True) + base, rtol=1e-5)
     step = torch.nn.functional.softplus(raw[..., middle + 1] - 1.5)
@@ -341,13 +346,14 @@ def deepar() -> tuple[DeepARPredictor, DeepARNetwork]:
 def test_deepar_says_what_theirs_says_of_the_same_differences() -> None:
     """One window of six steps and two ahead, in its own units, put together by hand."""
     recipe = replace(PtfDeepAR.tiny(), context=6, scaling="none", space="linear")
-    network = recipe.build_network(PtfShape(context=6, horizon=2, season=2), seed=0).eval()
+    network = recipe.build_network(PtfShape(context=6, reads=6, horizon=2, season=2), seed=0).eval()
     assert isinstance(network, DeepARNetwork)
     past, seen = torch.tensor([[1.0, -2.0, 0.5, 3.0, 0.0, 1.5]]), torch.tensor([[True, True, True, True, False, True]])
     ahead, known = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])
     batch = WindowBatch(past.double(), seen, ahead.double(), known, torch.ones(1, 1).bool())
     before = [0.0, 0.0, 1.0, -2.0, 0.5, 3.0, 0.5, 1.5]
-    value = [0.0, 0.0, -0.5, 5.0, 0.0, -1.5, 1.5, 0.0]  # less one season before; the two steps ahead too
+    to_come = 2.0 - base_at_first()[0]  # less what the last seasons say
+    value = [0.0, 0.0, -0.5, 5.0, 0.0, -1.5, to_come, 0.0]  # less one season before; the two steps ahead too
     seen_before = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]  # was there a difference in the step before?
     rows = [[value[t], seen_before[t], (t - 6) / 6, np.arcsinh(before[t])] for t in range(8)]
     x = {
@@ -363,7 +369,9 @@ def test_deepar_says_what_theirs_says_of_the_same_differences() -> None:
     found = network(network.feed(batch, ahead, known)[0])
     np.testing.assert_allclose(found.numpy(force=True), theirs.numpy(force=True), rtol=1e-5)
     _, _, location, deviation = theirs[0, 0]
-    likelihood = 0.5 * ((1.5 - location) / deviation) ** 2 + deviation.log() + 0.5 * np.log(2 * np.pi)  # of the one known step
+    likelihood = (
+        0.5 * ((to_come - location) / deviation) ** 2 + deviation.log() + 0.5 * np.log(2 * np.pi)
+    )  # of one step
     assert network.loss(network, batch).item() == pytest.approx(likelihood.item(), rel=1e-5)
 
 
@@ -442,3 +450,36 @@ def test_windows_before_the_start_of_a_series_are_gaps_like_any_other() -> None:
     feed, _ = network.feed(data.gather(last_windows(short)))
     assert feed["encoder_lengths"].tolist() == [16]
     assert not feed["encoder_cont"][0, :, 1].any()  # six values, none of them with one a season of seven before
+
+
+def test_a_network_reads_the_last_steps_of_a_context_that_the_skip_sees_whole() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(10, 1, 400)
+    panel = tsforecast.panel_from_frame(pd.DataFrame({"ds": np.arange(400), "y": values}), freq=1, season=24)
+    predictor = TFT(hidden=4, heads=1, dropout=0.0).fit(panel, horizon=4, train=TRAIN)
+    assert (predictor.network.shape.context, predictor.network.shape.reads) == (336, 168)
+    with torch.inference_mode():
+        batch = next(iter(predictor.batches(panel, 4, None)))
+        feed, _ = predictor.network.feed(batch)  # type: ignore[operator]
+        assert feed["encoder_cont"].shape[1] == 168
+        np.testing.assert_allclose(feed["encoder_cont"][0, :, 0], torch.asinh(feed["filled"])[0, -168:])
+    far = values.copy()
+    far[-300] += 1.0
+    other = predictor.predict(panel.with_target(far)).quantiles
+    assert not np.array_equal(other, predictor.predict(panel).quantiles)
+
+
+def test_intervals_of_a_network_that_hardly_learned_are_mended() -> None:
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(0, 1.0, 400) for _ in range(30)]
+    rows = [pd.DataFrame({"unique_id": f"s{i}", "ds": np.arange(392), "y": y[:392]}) for i, y in enumerate(noise)]
+    panel = tsforecast.panel_from_frame(pd.concat(rows), freq=1, season=1)
+    actual = np.stack([y[392:] for y in noise])
+
+    def coverage(calibrate: bool) -> float:
+        predictor = replace(NHiTS.tiny(), calibrate=calibrate, context=32).fit(panel, horizon=8, train=TRAIN)
+        low, _, high = np.moveaxis(predictor.predict(panel, quantile_levels=(0.1, 0.5, 0.9)).quantiles, -1, 0)
+        return float(((actual >= low) & (actual <= high)).mean())
+
+    assert abs(coverage(True) - 0.8) < 0.07
+    assert abs(coverage(False) - 0.8) > 0.1

@@ -12,9 +12,10 @@ import torch
 
 import tsforecast
 from tsforecast.errors import ArtifactError, HistoryTooShort, OptionError
+from tsforecast.models.calibration import spread_quantiles
 from tsforecast.models.registry import build_model
 from tsforecast.models.window_data import WindowData
-from tsforecast.models.window_forecaster import default_context, default_patch, spread_quantiles
+from tsforecast.models.window_forecaster import default_context, default_patch
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.scale import WindowScale
 from tsforecast.nn.window_network import LEVELS, WindowBatch
@@ -134,6 +135,13 @@ def test_calibration_makes_the_held_out_windows_covered():
 
     assert abs(coverage(True) - 0.8) < 0.07
     assert abs(coverage(False) - 0.8) > 0.1
+
+
+def test_windows_are_thinned_evenly():
+    windows = last_windows(panel_of(*[np.arange(5.0)] * 9))
+    assert windows.spread_over(3).series.tolist() == [0, 4, 8]
+    assert windows.spread_over(100).series.tolist() == list(range(9))
+    assert len(windows.spread_over(0)) == 0
 
 
 def test_nothing_in_the_held_out_part_changes_a_training_batch():

@@ -12,17 +12,19 @@ from torch import Tensor, nn
 from tsforecast.errors import OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels
 from tsforecast.models.base import About
-from tsforecast.models.feeding import HISTORY
+from tsforecast.models.calibration import conformal_spread
+from tsforecast.models.feeding import HISTORY, Feed
 from tsforecast.models.window_data import Inputs
 from tsforecast.models.window_forecaster import COVARIATES, WindowForecaster, WindowPredictor
-from tsforecast.nn.autoregressive import AutoregressiveNetwork, default_lags
+from tsforecast.nn.autoregressive import CHEAP_PATHS, AutoregressiveNetwork, default_lags
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.scale import Scaling, Space
-from tsforecast.nn.window_network import NetworkShape, Skip
+from tsforecast.nn.window_network import LEVELS, NetworkShape, Skip, WindowNetwork
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
 
 PATHS_AT_ONCE = 20_000  # rows of a batch of futures
+MOST_ASKED = 512  # held-out windows whose futures are drawn to measure how wide they have to be
 HEADS = ("student_t", "normal", "negative_binomial", "poisson")
 
 
@@ -56,7 +58,6 @@ class DeepAR(WindowForecaster):
     space: Space = "linear"  # "auto" (logarithm unless there are negative values) | "linear"
     head: str = "student_t"  # of one step: "student_t" | "normal"; of counts: "negative_binomial" | "poisson"
     calendar: bool = True  # sines and cosines of hour, weekday, month … as covariates
-    calibrate: bool = False  # must stay false: what is drawn is not bent afterwards
     skip: Skip = "season"  # must stay "season": a step is drawn around the step and the season before
 
     def __post_init__(self) -> None:
@@ -65,10 +66,10 @@ class DeepAR(WindowForecaster):
             raise OptionError(f"head must be one of {', '.join(HEADS)}, got {self.head!r}", field="head")
         if self.cell not in ("lstm", "gru"):
             raise OptionError(f"cell must be lstm or gru, got {self.cell!r}", field="cell")
-        if self.calibrate or self.skip != "season" or self.patch not in (None, 1):
+        if self.skip != "season" or self.patch not in (None, 1):
             raise OptionError(
-                "deepar draws step by step: calibrate must be false, skip 'season' and patch 1; lstm and gru have these options",
-                field="calibrate" if self.calibrate else "skip" if self.skip != "season" else "patch",
+                "deepar draws step by step: skip must be 'season' and patch 1; lstm and gru have these options",
+                field="skip" if self.skip != "season" else "patch",
             )
         if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 10:
             raise OptionError(f"samples must be a whole number of at least 10, got {self.samples!r}", field="samples")
@@ -108,6 +109,14 @@ class DeepAR(WindowForecaster):
         if shape.season >= shape.context:
             shape = replace(shape, season=1)
         return replace(shape, patch=1, lags=lags)
+
+    def measured_spread(self, feed: Feed[WindowNetwork]) -> FloatArray:
+        """One factor for all levels, so that futures stretch as a whole; 1 for the median."""
+        each = conformal_spread(feed, batch_size=PATHS_AT_ONCE // CHEAP_PATHS, most=MOST_ASKED)
+        middle = LEVELS.index(0.5)
+        spread = np.full(len(LEVELS), np.exp(np.log(np.delete(each, middle)).mean()))
+        spread[middle] = 1.0
+        return spread
 
     def _lags(self, season: int) -> tuple[int, ...]:
         return default_lags(season) if self.lags is None else self.lags
@@ -167,8 +176,16 @@ class DeepARPredictor(WindowPredictor):
             for batch in self.batches(panel, steps, future, batch_size=size):
                 ids = panel.series_ids[start : start + len(batch)]
                 uniforms = self._uniforms(ids, count=count, seed=seed)
-                yield start, self.network.paths(batch, uniforms, steps).numpy()
+                yield start, self._stretched(self.network.paths(batch, uniforms, steps).numpy())
                 start += len(batch)
+
+    def _stretched(self, paths: FloatArray) -> FloatArray:
+        """(B, N, steps) with their distance from the middle future of each step as the held-out windows want it."""
+        if self.spread[0] == 1.0:  # also of counts, which stay whole
+            return paths
+        middle = np.median(paths, axis=1, keepdims=True)
+        stretched: FloatArray = middle + self.spread[0] * (paths - middle)
+        return stretched
 
     def _uniforms(self, series_ids: Sequence[str], *, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Two stacks (B, count, H) of numbers in (0, 1), in even layers at each step; by the id of a series alone."""

@@ -50,7 +50,7 @@ class NHiTS(PtfForecaster):
             dataset_parameters={"target": "value"},
             time_varying_reals_encoder=["value", "seen", *shape.known_names, *shape.past_names],
             time_varying_reals_decoder=shape.known_names,
-            context_length=shape.context,
+            context_length=shape.reads,
             prediction_length=shape.horizon,
             hidden_size=self.hidden,
             static_hidden_size=self.hidden,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tsforecast.errors import ArtifactError, OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
 from tsforecast.models.base import Callback, Facts, Forecaster, Predictor, check_horizon, refuse_start_from
+from tsforecast.models.calibration import SPREAD, conformal_spread, spread_quantiles
 from tsforecast.models.feeding import (
     Feed,
     as_epoch,
@@ -46,7 +47,9 @@ from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps
 from tsforecast.preprocessing.windows import plan_windows
 
-LONGEST_CONTEXT = 168  # steps of the default context, unless season or horizon ask for more: their LSTMs take each step
+MOST_READ = 168  # steps their network reads by default, unless season or horizon ask for more: their LSTMs take each step
+LOOK = 32  # numbers that say of a window how its seasons are to be weighted
+PREDICT_BATCH = 512  # windows
 START_OF_DISTANCES = -1.5  # raw distance between two levels at first
 _BUILDING = threading.Lock()  # the filters of warnings belong to the process
 
@@ -57,7 +60,8 @@ Columns = dict[str, Tensor]  # what their networks are called with, and what our
 class PtfShape:
     """What fixes the tensors of a network, besides the options of its recipe."""
 
-    context: int  # steps
+    context: int  # steps that are scaled by, and that the skip looks at
+    reads: int  # last steps of the context, which their network reads
     horizon: int  # steps
     season: int  # steps of the skip; 1 = the last value
     known: int = 0  # covariates known in the future, with those of the calendar
@@ -123,6 +127,7 @@ class PtfForecaster(Forecaster):
     dropout: float = 0.1  # share of the hidden numbers left out at each training step
     scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
     space: Space = "auto"  # in which windows are seen: "auto" (logarithm unless there are negative values) | "linear"
+    calibrate: bool = True  # widen or narrow the quantiles to what the held-out windows showed
     calendar: bool = False  # sines and cosines of hour, weekday, month … as covariates
 
     def __post_init__(self) -> None:
@@ -179,10 +184,10 @@ class PtfForecaster(Forecaster):
 
     def shape(self, panel: Panel, *, horizon: int, inputs: Inputs) -> PtfShape:
         """The sizes a fit on `panel` uses."""
-        longest = max(LONGEST_CONTEXT, 2 * panel.season, 2 * horizon)
-        context = self.context or min(default_context(season=panel.season, horizon=horizon), longest)
+        context = self.context or default_context(season=panel.season, horizon=horizon)
         return PtfShape(
             context=context,
+            reads=min(context, max(MOST_READ, 2 * panel.season, 2 * horizon)),
             horizon=horizon,
             season=panel.season if 2 * panel.season <= context else 1,
             known=inputs.channels(panel),
@@ -216,7 +221,7 @@ class PtfForecaster(Forecaster):
         start_from: Predictor | None = None,
         freeze: int | None = None,
     ) -> "PtfPredictor":
-        """As `Forecaster.fit`; there is nothing to start from, and no calibration of the quantiles."""
+        """As `Forecaster.fit`; there is nothing to start from."""
         refuse_start_from(self, start_from)
         inputs = self.read_inputs(panel)
         shape = self.shape(panel, horizon=check_horizon(horizon), inputs=inputs)
@@ -232,9 +237,14 @@ class PtfForecaster(Forecaster):
             seed=seed,
             callbacks=[as_epoch(callback) for callback in callbacks],
         )
-        facts = Facts.of(panel, horizon=horizon, seed=seed)
+        network.theirs.to("cpu")
         return self.predictor_class()(
-            recipe=self, facts=facts, network=network, inputs=inputs, values=training_values(result, network, plan)
+            recipe=self,
+            facts=Facts.of(panel, horizon=horizon, seed=seed),
+            network=network,
+            inputs=inputs,
+            spread=conformal_spread(feed, batch_size=PREDICT_BATCH) if self.calibrate else np.ones(len(LEVELS)),
+            values=training_values(result, network, plan),
         )
 
 
@@ -246,6 +256,8 @@ class PtfNetwork(nn.Module):
         self.shape, self.scaling, self.space = shape, recipe.scaling, recipe.space
         with quiet_building():
             self.theirs = recipe.build_theirs(shape)
+        self.look = nn.Linear(shape.context, LOOK)
+        self.skip = SeasonalAttention(LOOK, context=shape.context, horizon=shape.horizon, season=shape.season)
         if shape.effects:
             self.effect = LinearEffect(shape.effects)
 
@@ -292,17 +304,23 @@ class PtfNetwork(nn.Module):
         before = season_before(filled, season=self.shape.season, horizon=self.shape.horizon)
         return {"past": past, "seen": batch.seen, "filled": filled, "there": there, "before": before, "added": added}, scale
 
+    def base(self, ours: Columns) -> Tensor:
+        """(B, H) scaled: what a forecast is a correction of, a mean of the last seasons whose weights depend on the window."""
+        state = F.gelu(self.look(torch.asinh(ours["filled"])))
+        base: Tensor = self.skip(state, ours["past"], ours["seen"]) + ours["added"]
+        return base
+
     def fill_feed(self, ours: Columns, batch: WindowBatch, own: Sequence[Tensor]) -> Columns:
         """`ours` with the inputs of their network, its first columns being `own`, each (B, T + H).
 
         All windows have the full length: what lies before the start of a series is not seen, like any other gap.
         """
-        t, h, windows = self.shape.context, self.shape.horizon, len(batch)
-        reals = [torch.stack(list(own), dim=-1)]  # (B, T + H, own)
+        t, h, windows = self.shape.reads, self.shape.horizon, len(batch)
+        reals = [torch.stack(list(own), dim=-1)[:, -t - h :]]  # (B, R + H, own)
         if batch.covariates is not None:
-            reals.append(batch.covariates)
+            reals.append(batch.covariates[:, -t - h :])
         if batch.past_covariates is not None:
-            reals.append(F.pad(batch.past_covariates, (0, 0, 0, h)))
+            reals.append(F.pad(batch.past_covariates[:, -t:], (0, 0, 0, h)))
         if batch.static is not None:
             reals.append(batch.static.unsqueeze(1).expand(-1, t + h, -1))
         words = torch.zeros(windows, 0, dtype=torch.int64, device=batch.past.device)
@@ -327,14 +345,13 @@ class QuantileNetwork(PtfNetwork):
 
     def __init__(self, recipe: PtfForecaster, shape: PtfShape) -> None:
         super().__init__(recipe, shape)
-        self.skip = SeasonalAttention(1, context=shape.context, horizon=shape.horizon, season=shape.season)
         self.middle = LEVELS.index(0.5)
 
     def feed(self, batch: WindowBatch) -> tuple[Columns, WindowScale]:
         """Columns of its own: "value", "seen", "step", "season_ago"."""
         ours, scale = self.read(batch)
         t, h = self.shape.context, self.shape.horizon
-        step = torch.arange(-t, h, device=batch.past.device, dtype=torch.float32) / t
+        step = torch.arange(-t, h, device=batch.past.device, dtype=torch.float32) / self.shape.reads
         value = F.pad(torch.asinh(ours["filled"]), (0, h))
         own = [value, F.pad(batch.seen.float(), (0, h)), step.expand(len(batch), -1), torch.asinh(ours["before"])]
         return self.fill_feed(ours, batch, own), scale
@@ -342,8 +359,7 @@ class QuantileNetwork(PtfNetwork):
     def forward(self, feed: Columns) -> Tensor:
         """(B, H, Q) scaled quantiles at `LEVELS`."""
         raw = self.call(feed)["prediction"].float()
-        state = raw.new_zeros(len(raw), 1)  # the seasons are weighted alike in all windows
-        base = self.skip(state, feed["past"], feed["seen"]) + feed["added"]
+        base = self.base(feed)
         start = torch.full((len(LEVELS),), START_OF_DISTANCES, device=raw.device)
         start[self.middle] = 0.0
         quantiles: Tensor = quantiles_from_raw(raw + start, self.middle) + base.unsqueeze(-1)
@@ -364,12 +380,20 @@ class PtfPredictor(Predictor):
     """A trained network. Its weights are never changed after the constructor."""
 
     recipe: PtfForecaster
-    batch_size: ClassVar[int] = 512  # windows
+    batch_size: ClassVar[int] = PREDICT_BATCH
 
     def __init__(
-        self, *, recipe: PtfForecaster, facts: Facts, network: PtfNetwork, inputs: Inputs, values: Mapping[str, Any]
+        self,
+        *,
+        recipe: PtfForecaster,
+        facts: Facts,
+        network: PtfNetwork,
+        inputs: Inputs,
+        spread: FloatArray,
+        values: Mapping[str, Any],
     ) -> None:
-        self.recipe, self.facts, self.network, self.inputs, self.values = recipe, facts, network.eval(), inputs, dict(values)
+        self.recipe, self.facts, self.network, self.inputs = recipe, facts, network.eval(), inputs
+        self.spread, self.values = spread, dict(values)
         network.theirs.to("cpu")
         for parameter in network.parameters():
             parameter.requires_grad_(False)
@@ -389,7 +413,8 @@ class PtfPredictor(Predictor):
         with torch.inference_mode():
             for batch in self.batches(panel, steps, future):
                 scaled, scale = self.network.answer(batch)
-                parts.append(scale.invert(scaled[:, :steps]).numpy())
+                moved = torch.from_numpy(spread_quantiles(scaled[:, :steps].numpy(), self.spread))
+                parts.append(scale.invert(moved).numpy())
         return Forecast(
             series_ids=panel.series_ids,
             timestamps=future_timestamps(panel, steps),
@@ -412,7 +437,7 @@ class PtfPredictor(Predictor):
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
-        return arrays, {**self.values, "shape": asdict(self.network.shape), "inputs": asdict(self.inputs)}
+        return arrays | {SPREAD: self.spread}, {**self.values, "shape": asdict(self.network.shape), "inputs": asdict(self.inputs)}
 
     @classmethod
     def from_state(
@@ -421,12 +446,20 @@ class PtfPredictor(Predictor):
         recipe = cast(PtfForecaster, recipe)
         shape = PtfShape(**values["shape"] | {"categories": tuple(values["shape"]["categories"])})
         network = recipe.empty_network(shape)
+        weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != SPREAD}
         try:
-            network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+            network.load_state_dict(weights)
         except RuntimeError as error:
             raise ArtifactError(f"the stored weights do not fit the stored shape: {error}; copy the model again") from error
         rest = {name: value for name, value in values.items() if name not in ("shape", "inputs")}
-        return cls(recipe=recipe, facts=facts, network=network, inputs=Inputs.from_json(values["inputs"]), values=rest)
+        return cls(
+            recipe=recipe,
+            facts=facts,
+            network=network,
+            inputs=Inputs.from_json(values["inputs"]),
+            spread=np.array(arrays[SPREAD]),
+            values=rest,
+        )
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Self, cast
 
@@ -23,6 +23,7 @@ from tsforecast.models.ptf_adapter import (
     PtfShape,
     season_before,
 )
+from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.scale import WindowScale
 from tsforecast.nn.window_network import FAR, LEVELS, WindowBatch
 from tsforecast.panel import FloatArray, Panel
@@ -52,11 +53,14 @@ class PtfDeepAR(PtfForecaster):
         samples=True,
     )
 
+    calibrate: bool = False  # must stay false: it is there to compare with
     layers: int = 2  # of the LSTM
     draws: int = 200  # futures
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.calibrate:
+            raise OptionError("ptf_deepar draws as its package does: calibrate must be false; deepar has it", field="calibrate")
         if self.draws < 2:
             raise OptionError(f"draws must be at least 2, got {self.draws}", field="draws")
 
@@ -75,6 +79,9 @@ class PtfDeepAR(PtfForecaster):
     @classmethod
     def predictor_class(cls) -> "type[DeepARPredictor]":
         return DeepARPredictor
+
+    def default_train(self) -> TrainConfig:
+        return replace(super().default_train(), max_epochs=24, steps_per_epoch=100, batch_size=64, learning_rate=1e-2)
 
     def build_theirs(self, shape: PtfShape) -> Any:
         from pytorch_forecasting.models.deepar import DeepAR
@@ -136,13 +143,13 @@ class DeepARNetwork(PtfNetwork):
         t, h = self.shape.context, self.shape.horizon
         there = batch.seen & season_before(ours["there"], season=self.shape.season, horizon=0)
         past = torch.where(there, (ours["past"] - ours["before"][:, :t]).clamp(-FAR, FAR), 0.0)
-        base = ours["before"][:, t:] + ours["added"]
+        base = self.base(ours)
         if ahead is None or known is None:
             later, known = torch.zeros_like(base), torch.ones_like(base, dtype=torch.bool)
         else:
             later = torch.where(known, (ahead - base).clamp(-FAR, FAR), 0.0)
         seen = torch.cat([there, known], dim=1)
-        step = torch.arange(-t, h, device=batch.past.device, dtype=torch.float32) / t
+        step = torch.arange(-t, h, device=batch.past.device, dtype=torch.float32) / self.shape.reads
         own = [
             torch.cat([past, later], dim=1),
             F.pad(seen[:, :-1], (1, 0)).float(),

@@ -69,7 +69,7 @@ class TFT(PtfForecaster):
             lstm_layers=self.layers,
             attention_head_size=self.heads,
             dropout=self.dropout,
-            max_encoder_length=shape.context,
+            max_encoder_length=shape.reads,
             output_size=len(LEVELS),
             loss=QuantileLoss(quantiles=list(LEVELS)),
             mask_bias=-float("inf"),  # their -1e9 is none in half precision

@@ -67,10 +67,11 @@ class TransformerCore(nn.Module):
 
     def forward(self, z: Tensor, queries: Tensor | None = None) -> Tensor:
         z = z + sinusoidal_positions(z.shape[1], z.shape[2]).to(z)
-        for layer in self.encoder:
+        for layer in self.encoder[:-1]:
             z = layer(z)
+        z = self.encoder[-1](z, newest=1 if queries is None else None)  # only the newest patch is read
         if queries is None:
-            state: Tensor = self.norm(z[:, -1])
+            state: Tensor = self.norm(z.squeeze(1))
             return state
         for layer in self.decoder:
             queries = layer(queries, z)

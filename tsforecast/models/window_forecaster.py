@@ -16,12 +16,12 @@ from torch import nn
 from tsforecast.errors import ArtifactError, OptionError, SchemaError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantile_levels, interpolate_levels
 from tsforecast.models.base import Callback, Covariate, Facts, Forecaster, Predictor, check_horizon
+from tsforecast.models.calibration import SPREAD, conformal_spread, spread_quantiles
 from tsforecast.models.feeding import (
     Feed,
     as_epoch,
     check_trainable,
     fill_config,
-    parts_of,
     training_identity,
     training_values,
     windows_to_forecast,
@@ -176,9 +176,13 @@ class WindowForecaster(Forecaster):
             facts=Facts.of(panel, horizon=plan.horizon, seed=seed),
             network=network,
             inputs=feed.inputs,
-            spread=calibration(feed) if calibrated else np.ones(len(LEVELS)),
+            spread=self.measured_spread(feed) if calibrated else np.ones(len(LEVELS)),
             values=training_values(result, network, plan),
         )
+
+    def measured_spread(self, feed: Feed[WindowNetwork]) -> FloatArray:
+        """Factor for each level's distance from the median, (Q,)."""
+        return conformal_spread(feed, batch_size=PREDICT_BATCH)
 
     def find_learning_rate(
         self, panel: Panel, *, horizon: int, seed: int = 0, train: TrainConfig | None = None, **search: Any
@@ -275,7 +279,7 @@ class WindowPredictor(Predictor):
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {name: value.numpy() for name, value in self.network.state_dict().items()}
         values = {**self.values, "shape": asdict(self.network.shape), "inputs": asdict(self.inputs)}
-        return arrays | {"calibration.spread": self.spread}, values
+        return arrays | {SPREAD: self.spread}, values
 
     @classmethod
     def from_state(
@@ -286,13 +290,13 @@ class WindowPredictor(Predictor):
         shape = NetworkShape(**sizes)
         inputs = Inputs.from_json(values["inputs"]) if "inputs" in values else Inputs()
         network = recipe.empty_network(shape)
-        weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != "calibration.spread"}
+        weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != SPREAD}
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise ArtifactError(f"the stored weights do not fit the stored shape: {error}; copy the model again") from error
         rest = {name: value for name, value in values.items() if name not in ("shape", "inputs")}
-        spread = np.array(arrays["calibration.spread"])
+        spread = np.array(arrays[SPREAD])
         return cls(recipe=recipe, facts=facts, network=network, inputs=inputs, spread=spread, values=rest)
 
 
@@ -307,45 +311,6 @@ def default_patch(season: int) -> int:
     if season == 1:
         return 4
     return max(size for size in range(1, 25) if season % size == 0)
-
-
-def spread_quantiles(quantiles: FloatArray, spread: FloatArray) -> FloatArray:
-    """(…, Q) quantiles with their distance from the median multiplied by `spread` (Q,); still non-decreasing."""
-    middle = LEVELS.index(0.5)
-    centre = quantiles[..., middle : middle + 1]
-    moved = centre + (quantiles - centre) * spread
-    moved[..., middle:] = np.maximum.accumulate(moved[..., middle:], axis=-1)
-    moved[..., middle::-1] = np.minimum.accumulate(moved[..., middle::-1], axis=-1)
-    return moved
-
-
-def calibration(feed: Feed[WindowNetwork]) -> FloatArray:
-    """Factor for each level's distance from the median with which the held-out targets are covered, (Q,).
-
-    A split-conformal correction (Romano et al. 2019) of each symmetric interval, shrunk towards 1 where there are
-    few held-out steps. Both sides get one factor: which side errs is a matter of the days that were held out.
-    """
-    data = feed.on(torch.device("cpu"))
-    middle = LEVELS.index(0.5)
-    ratios: list[FloatArray] = []
-    with torch.inference_mode():
-        for part in parts_of(feed.plan.validation, PREDICT_BATCH):
-            batch = data.gather(part)
-            scaled, scale = feed.network.answer(batch)
-            assert scale is not None  # distributions of counts are not corrected
-            error = (scale.apply(batch.future) - scaled[..., middle]).unsqueeze(-1)  # (B, H, 1)
-            above = (scaled[..., middle + 1 :] - scaled[..., middle : middle + 1]).clamp(min=1e-9)  # (B, H, pairs)
-            below = (scaled[..., middle : middle + 1] - scaled[..., :middle]).flip(-1).clamp(min=1e-9)
-            ratio = torch.where(error > 0, error / above, -error / below)  # 1 = on the edge of the interval
-            ratios.append(ratio[batch.known & batch.seen.any(1, keepdim=True)].double().numpy())
-    measured = np.concatenate(ratios)  # (steps, pairs)
-    trust = len(measured) / (len(measured) + 20 * feed.plan.horizon)
-    spread = np.ones(len(LEVELS))
-    for pair in range(measured.shape[1] if len(measured) else 0):
-        high = middle + 1 + pair
-        found = np.quantile(measured[:, pair], 2 * LEVELS[high] - 1)
-        spread[[high, middle - 1 - pair]] = np.exp(trust * np.log(np.clip(found, 0.25, 4.0)))
-    return spread
 
 
 def _check_not_negative(panel: Panel, head: str) -> None:

@@ -117,10 +117,11 @@ class EncoderLayer(nn.Module):
         self.last_norm, self.inner = nn.LayerNorm(width), MLP(width, width, hidden=(EXPAND * width,), dropout=dropout)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, *, pairs: Tensor | None = None) -> Tensor:
-        """(B, T, D) -> (B, T, D); masks as in `MultiHeadAttention`."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, pairs: Tensor | None = None, newest: int | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D); masks as in `MultiHeadAttention`. With `newest`, only its last rows, which saves the others."""
         z = self.norm(x)
-        x = x + self.drop(self.attention(z, z, mask, pairs=pairs))
+        asks = slice(None if newest is None else -newest, None)
+        x = x[:, asks] + self.drop(self.attention(z[:, asks], z, mask, pairs=None if pairs is None else pairs[asks]))
         y: Tensor = x + self.drop(self.inner(self.last_norm(x)))
         return y
 

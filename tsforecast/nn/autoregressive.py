@@ -158,10 +158,9 @@ class AutoregressiveNetwork(nn.Module):
 
     def answer(self, batch: WindowBatch) -> tuple[Tensor, WindowScale | None]:
         """(B, H, Q) float64 at `LEVELS`, in units of the target."""
-        grid = (torch.arange(CHEAP_PATHS, dtype=torch.float64) + 0.5) / CHEAP_PATHS
-        turned = torch.stack([(grid + (k + 1) * 0.618034) % 1.0 for k in range(self.shape.horizon)], dim=-1)  # (N, H)
-        other = torch.stack([(grid * (2 * k + 3)) % 1.0 for k in range(self.shape.horizon)], dim=-1)
-        uniforms = tuple(one.unsqueeze(0).expand(len(batch), -1, -1) for one in (turned, other))
+        numbers = torch.rand(2, self.shape.horizon, CHEAP_PATHS, generator=torch.Generator().manual_seed(0))
+        layers = (numbers.argsort(-1).double() + 0.5) / CHEAP_PATHS  # even at each step, in an order of its own: steps add up
+        uniforms = layers.transpose(1, 2).unsqueeze(1).expand(-1, len(batch), -1, -1)  # (2, B, N, H)
         paths = self.paths(batch, (uniforms[0], uniforms[1]), self.shape.horizon)
         return torch.quantile(paths, torch.tensor(LEVELS, dtype=torch.float64), dim=1).permute(1, 2, 0), None
 

@@ -23,6 +23,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.origins)
 
+    def spread_over(self, most: int) -> "Windows":
+        """At most so many of them, evenly from the first to the last."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
+        return Windows(origins=self.origins[rows], firsts=self.firsts[rows], ends=self.ends[rows], series=self.series[rows])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowPlan:
