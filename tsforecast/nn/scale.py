@@ -14,7 +14,8 @@ Space = Literal["auto", "linear"]
 LOG_OFFSET = 0.01  # of the log space, as a share of the window's mean: what a zero counts as
 RELATIVE_FLOOR = 1e-10  # smallest scale as a share of the size of the values: above the noise of float64 …
 ABSOLUTE_FLOOR = 1e-30  # … and in units of the target, for windows of zeros
-MOST_LOG = 20.0  # a forecast is at most e^20 times the mean of its window
+MOST_ZEROS = 0.05  # share of zeros up to which a window is seen through the logarithm
+MOST_LOG = 7.0  # a forecast is at most e^7 = 1,100 times the mean of its window: a log effect on a window of zeros knows no bound
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
@@ -44,7 +45,8 @@ class WindowScale:
         """Read off the observed steps of (B, T) windows.
 
         In space "auto" a window of a series without negative values is seen through the logarithm: its spread then
-        means a share, which is what grows with the level in sales, loads and counts. Other windows stay linear.
+        means a share, which is what grows with the level in sales, loads and counts. Other windows stay linear, and so
+        do those with many zeros: a zero lies so far below a sale there that the quantiles above explode.
 
         Args:
             past: (B, T) values.
@@ -55,7 +57,8 @@ class WindowScale:
             space: "auto" or "linear".
         """
         mean = torch.where(seen, past, 0.0).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
-        curved = (~(seen & (past < 0))).all(1, keepdim=True) & (LOG_OFFSET * mean > 0)
+        zeros = (seen & (past == 0)).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
+        curved = (~(seen & (past < 0))).all(1, keepdim=True) & (LOG_OFFSET * mean > 0) & (zeros <= MOST_ZEROS)
         if signed is not None:
             curved = curved & ~signed
         if space == "linear":
