@@ -24,6 +24,7 @@ EXIT_CODES = """exit codes:
   3  partial: a model failed, the others and the forecast are there
   4  promotion refused: no model beats the baseline; the forecast is the baseline's
   5  another process runs the same recipe for the same moment
+  6  check: the data had faults, and what the options or the recipe repair is enough to make a panel
 130  stopped by Ctrl-C or SIGTERM; run again to go on
 """
 

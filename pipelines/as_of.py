@@ -49,7 +49,7 @@ def slug(as_of: str) -> str:
 
 
 def parse_times(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
-    """`frame` with text in `column` turned into timestamps; numbers and timestamps stay as they are.
+    """`frame` with text in `column` turned into timestamps; numbers and timestamps stay as they are, and what is missing.
 
     Raises:
         SchemaError: a text is no timestamp.
@@ -61,13 +61,14 @@ def parse_times(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
         return frame
     zoned = times.astype("string").str.contains(ZONE, regex=True, na=False).to_numpy(dtype=bool)
     parsed = pd.to_datetime(times, errors="coerce", utc=True, format="ISO8601")
-    unread = parsed.isna().to_numpy()
-    mixed = zoned.any() and not zoned.all()
-    wrong = unread | ~zoned if mixed else unread
+    there = times.notna().to_numpy(dtype=bool)
+    unread = parsed.isna().to_numpy() & there
+    mixed = zoned.any() and not zoned[there].all()
+    wrong = unread | (~zoned & there) if mixed else unread
     if wrong.any():
         row = int(wrong.argmax())
         what = "is no ISO 8601 timestamp" if unread[row] else "has no zone while others have one"
-        text = "nothing" if pd.isna(times.iloc[row]) else repr(times.iloc[row])
+        text = repr(times.iloc[row])
         hint = "write 2024-01-31 or 2024-01-31T06:00:00"
         raise SchemaError(f"column {column!r}, row {row}: {text} {what}; {hint}", field=column)
     if not zoned.any():
@@ -76,7 +77,7 @@ def parse_times(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
 
 
 def cut(frame: "pd.DataFrame", column: str, as_of: str) -> "pd.DataFrame":
-    """The rows of `frame` whose `column` is not later than `as_of`.
+    """The rows of `frame` whose `column` is not later than `as_of`, and those without a moment, for others to name.
 
     A moment with an offset is compared as an instant where the column has a zone, by its wall clock where it has none;
     a moment without offset is read in the zone of the column.
@@ -86,7 +87,7 @@ def cut(frame: "pd.DataFrame", column: str, as_of: str) -> "pd.DataFrame":
         SchemaError: no row is left.
     """
     limit = _limit(frame, column, as_of)
-    kept = frame[frame[column] <= limit]
+    kept = frame[~(frame[column] > limit)]
     if len(frame) and not len(kept):
         raise SchemaError(
             f"no row is as old as {as_of}: column {column!r} begins at {frame[column].min()}; choose a later --as-of",

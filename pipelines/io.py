@@ -95,13 +95,28 @@ def read_frame(path: Path, *, kind: str | None = None, id_col: str = "unique_id"
 
 
 def write_frame(frame: "pd.DataFrame", path: Path, *, kind: str | None = None) -> Path:
-    """Write `frame` aside and rename; `kind` None = by the end of the name. Equal frames give equal bytes."""
+    """Write `frame` aside and rename; `kind` None = by the end of the name. Equal frames give equal bytes.
+
+    A Parquet column has one zone: moments of several are written in UTC there, and each in its own zone as CSV.
+    """
     with written_aside(path) as aside:
         if (kind or kind_of(path)) == "csv":
             frame.to_csv(aside, index=False)
         else:
-            frame.to_parquet(aside, index=False)
+            _in_one_zone(frame).to_parquet(aside, index=False)
     return path
+
+
+def _in_one_zone(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The frame with its columns of zoned Python objects in UTC."""
+    import pandas as pd
+
+    zoned = [
+        name
+        for name, dtype in frame.dtypes.items()
+        if dtype.kind == "O" and len(frame) and getattr(frame[name].iloc[0], "tzinfo", None) is not None
+    ]
+    return frame.assign(**{str(name): pd.to_datetime(frame[name], utc=True) for name in zoned})
 
 
 def write_sink(
@@ -206,6 +221,7 @@ def _long(frame: "pd.DataFrame") -> "pd.DataFrame":
 
     long = frame.melt(id_vars=["unique_id", "ds"], var_name="quantile_level", value_name="value")
     long["quantile_level"] = long["quantile_level"].astype(float)
+    long = _in_one_zone(long)
     if isinstance(long["ds"].dtype, pd.DatetimeTZDtype):
         long["ds"] = long["ds"].dt.tz_convert("UTC").dt.tz_localize(None)
     return long.sort_values(["unique_id", "ds", "quantile_level"], kind="stable", ignore_index=True)

@@ -1,4 +1,4 @@
-"""One data file, no recipe: train, backtest and forecast from the command line, and check what a file holds."""
+"""One data file, no recipe: train, backtest and forecast from the command line."""
 
 import argparse
 import json
@@ -12,9 +12,10 @@ from pipelines.as_of import parse_times
 from pipelines.environment import Environment
 from pipelines.fallbacks import fallback_line
 from pipelines.io import kind_of, read_source, write_frame
-from pipelines.panels import facts_of, panel_line, panel_of
+from pipelines.panels import panel_of
 from pipelines.recipe import PanelOptions, Source, check_freeze
 from pipelines.tables import read_table
+from pipelines.unread import unread_line
 from tsforecast.errors import OptionError
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import Panel
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tsforecast.flow import ForecastFlow
     from tsforecast.tracking import Tracker
 
+MOST_REDUCED = 10  # series named that are too short for a season
 SHOWN_SCORES = ("mase", "rmsse", "smape", "wql", "coverage_80", "owa")
 
 
@@ -43,7 +45,9 @@ def add_data_arguments(command: argparse.ArgumentParser) -> None:
         "--static-columns", type=_names, default=(), metavar="A,B", help="of that file; without it, columns that are constant"
     )
     command.add_argument("--freq", help="pandas alias such as h, D, W-SUN, MS; default: told from the data")
-    command.add_argument("--season", type=int, metavar="STEPS", help="steps in a season; default: from the frequency")
+    command.add_argument(
+        "--season", type=_season, metavar="STEPS", help="steps in a season, or auto: as the data show; default: from the freq"
+    )
     command.add_argument(
         "--missing-steps", choices=("error", "insert"), default="error", help="missing timestamps: refuse, or insert"
     )
@@ -64,6 +68,10 @@ def add_model_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _season(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -74,30 +82,34 @@ def panel_from_arguments(args: argparse.Namespace) -> Panel:
     Raises:
         DataError: it cannot be read, or makes no panel.
     """
+    source = source_from_arguments(args)
+    frame = parse_times(read_source(source, folder=Path(), environment=Environment({})), "ds")
+    return panel_of(frame, options_from_arguments(args), source)
+
+
+def source_from_arguments(args: argparse.Namespace) -> Source:
+    """The file, as a recipe would name it."""
     kind: Any = kind_of(Path(args.data))
-    source = Source(
+    return Source(
         kind=kind, path=args.data, id=args.id, time=args.time, target=args.target, series=args.series,
         past_covariates=args.past_covariates, static_path=args.static, static_columns=args.static_columns,
     )  # fmt: skip
+
+
+def options_from_arguments(args: argparse.Namespace) -> PanelOptions:
+    """How the file becomes a panel, as a recipe would say it."""
     freq = int(args.freq) if args.freq and args.freq.isdecimal() else args.freq
-    frame = parse_times(read_source(source, folder=Path(), environment=Environment({})), "ds")
-    return panel_of(frame, PanelOptions(freq=freq, season=args.season, missing_steps=args.missing_steps), source)
-
-
-def check(args: argparse.Namespace) -> int:
-    """Say what panel a file makes, or, for a recipe, its source."""
-    if args.data.endswith(".toml"):
-        facts, title = _facts_of_recipe(args.data)
-    else:
-        facts, title = facts_of(panel_from_arguments(args)), args.data
-    print(json.dumps(facts, indent=1) if args.json else f"{title}: {panel_line(facts)}\n  {_lengths(facts)}")
-    return 0
+    return PanelOptions(freq=freq, season=args.season, missing_steps=args.missing_steps)
 
 
 def train(args: argparse.Namespace) -> int:
     """Fit one model on all of the file and save it."""
     flow, options = flow_from_arguments(args)
-    fitted = flow.fit(panel_from_arguments(args), horizon=args.horizon, seed=args.seed, train=options)
+    panel = panel_from_arguments(args)
+    left_out = unread_line(flow.model, panel)
+    if left_out:
+        print(f"tsforecast: {left_out}", file=sys.stderr)
+    fitted = flow.fit(panel, horizon=args.horizon, seed=args.seed, train=options)
     folder = fitted.save(args.out)
     facts = fitted.facts
     told = f"{facts.series} series, {facts.observations} observations, trained until {facts.trained_until}"
@@ -146,6 +158,48 @@ def forecast(args: argparse.Namespace) -> int:
     else:
         print(frame.to_csv(index=False), end="")
     return 0
+
+
+def decompose(args: argparse.Namespace) -> int:
+    """Say which seasons the file has and how much its parts explain; the parts to a file, one series to a picture."""
+    from tsforecast.decompose import decompose as take_apart
+    from tsforecast.preprocessing.seasonality import recommend
+
+    panel = panel_from_arguments(args)
+    if args.only is not None:
+        if args.only not in panel.series_ids:
+            shown = ", ".join(repr(one) for one in panel.series_ids[:3])
+            raise OptionError(f"no series {args.only!r} in {args.data}, which has {len(panel)}: {shown} …", field="only")
+        panel = panel.select([panel.series_ids.index(args.only)])
+    advice = recommend(panel, args.horizon)
+    chosen = tuple(season.period for season in advice.seasons) or None if args.seasons is None else steps_of(args.seasons)
+    found = take_apart(panel, seasons=chosen, robust=args.robust)
+    print(f"{advice.reason}: season {advice.season}, context {advice.context}")
+    strengths = found.strengths().drop(columns="unique_id").median()
+    print("strength, median over series: " + "  ".join(f"{name} {value:.2f}" for name, value in strengths.items()))
+    for series_id, reason in found.reduced[:MOST_REDUCED]:
+        print(f"  not shown: {series_id}: {reason}")
+    if len(found.reduced) > MOST_REDUCED:
+        print(f"  and {len(found.reduced) - MOST_REDUCED} series more")
+    if args.out:
+        print(write_frame(found.to_frame(), Path(args.out)))
+    if args.plot:
+        from tsforecast.plots import plot_decomposition, save
+
+        print(save(plot_decomposition(found), args.plot))
+    return 0
+
+
+def steps_of(text: str) -> tuple[int, ...]:
+    """Comma-separated numbers of steps.
+
+    Raises:
+        OptionError: one is no whole number.
+    """
+    try:
+        return tuple(int(one) for one in text.split(",") if one.strip())
+    except ValueError as error:
+        raise OptionError(f"--seasons takes whole numbers such as 24,168, got {text!r}", field="seasons") from error
 
 
 def flow_from_arguments(args: argparse.Namespace) -> "tuple[ForecastFlow, TrainConfig]":
@@ -216,24 +270,3 @@ def _tracker() -> "Tracker":
     from pipelines.tracked import machine_tracker
 
     return machine_tracker(Environment(os.environ))
-
-
-def _facts_of_recipe(path: str) -> tuple[dict[str, Any], str]:
-    """What the source of a recipe makes, after checking all its names."""
-    import os
-
-    from pipelines.cron import trigger_of
-    from pipelines.flows import check_names
-    from pipelines.recipe import read_recipe
-
-    file = read_recipe(path)
-    check_names(file)
-    if file.recipe.schedule is not None:
-        trigger_of(file.recipe.schedule)
-    frame = read_source(file.recipe.source, folder=file.folder, environment=Environment(os.environ))
-    panel = panel_of(parse_times(frame, "ds"), file.recipe.panel, file.recipe.source, folder=file.folder)
-    return facts_of(panel), f"{path} is in order"
-
-
-def _lengths(facts: dict[str, Any]) -> str:
-    return f"lengths from {facts['shortest']} to {facts['longest']} steps"

@@ -32,6 +32,7 @@ def write_panel(panel: Panel, path: Path) -> str:
         "static_reals": None if panel.static_reals is None else panel.static_reals.tolist(),
         "static_category_names": panel.static_category_names,
         "static_categories": panel.static_categories,
+        **({"zones": panel.zones} if panel.zones else {}),
     }
     ids = pa.DictionaryArray.from_arrays(
         np.repeat(np.arange(len(panel), dtype=np.int32), panel.lengths), pa.array(panel.series_ids, pa.string())
@@ -66,6 +67,7 @@ def read_panel(path: Path) -> Panel:
         freq=about["freq"],
         season=about["season"],
         tz=about["tz"],
+        zones=tuple(about.get("zones", ())),
         covariates=np.column_stack([table[name].to_numpy() for name in known]) if known else None,
         covariate_names=known,
         past_covariates=np.column_stack([table[name].to_numpy() for name in past]) if past else None,

@@ -1,16 +1,21 @@
-"""Raw frame (unique_id, ds, y, its other columns) + [panel] of a recipe -> Panel, and what a person wants to know of it."""
+"""Raw frame (unique_id, ds, y, its other columns) + [panel] and [[repairs]] of a recipe -> Panel, and what to tell of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.io import read_static
-from pipelines.recipe import PanelOptions, Source
+from pipelines.recipe import PanelOptions, Source, Step
 from tsforecast.panel import Panel
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tsforecast.preprocessing.repairs import RepairedPanel
+
+MUCH = 0.5  # share of the rows that one step may change before it is worth a warning
 
 
 def panel_of(frame: "pd.DataFrame", options: PanelOptions, source: Source, *, folder: Path = Path()) -> Panel:
@@ -19,15 +24,32 @@ def panel_of(frame: "pd.DataFrame", options: PanelOptions, source: Source, *, fo
     Raises:
         DataError: the rows make no panel; the message names the series and the way out.
     """
-    from tsforecast.preprocessing.repair import resample
-    from tsforecast.preprocessing.validate import panel_from_frame
+    return repaired_panel_of(frame, options, source, folder=folder).panel
 
-    freq = options.freq
+
+def repaired_panel_of(
+    frame: "pd.DataFrame", options: PanelOptions, source: Source, *, steps: tuple[Step, ...] = (), folder: Path = Path()
+) -> "RepairedPanel":
+    """The panel that the options and the recipe's repairs make of `frame`, and the log of all that was changed.
+
+    panel.resample comes after the repairs of rows and before those of values.
+
+    Raises:
+        DataError: the rows make no panel; the message names the series and the way out.
+        RecipeError: a repair does not exist, or an option has a bad value.
+    """
+    from pipelines.flows import repairs_of
+    from tsforecast.preprocessing.repairs import repair
+
+    repairs = list(repairs_of(steps))
     if options.resample is not None:
-        frame, freq = resample(frame, options.resample.freq, options.resample.how).frame, options.resample.freq
-    return panel_from_frame(
+        of_rows = sum(step.level == "frame" for step in repairs)
+        resample = Step(name="resample", options={"freq": options.resample.freq, "how": options.resample.how})
+        repairs[of_rows:of_rows] = repairs_of((resample,))
+    return repair(
         frame,
-        freq=freq,
+        repairs,
+        freq=options.freq,
         season=options.season,
         missing_steps=options.missing_steps,
         covariates=source.covariates,
@@ -63,6 +85,21 @@ def panel_line(facts: dict[str, Any]) -> str:
         f"{facts['series']} series, {facts['rows']} steps of {facts['freq']} (season {facts['season']}), "
         f"{facts['first']} to {facts['last']}, {facts['not_observed']} not observed{beside}"
     )
+
+
+def repaired_line(counts: Mapping[str, int]) -> str:
+    """Changes by step in one line, most first: "fill 120, outliers 4"."""
+    return ", ".join(f"{step} {count}" for step, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+
+def warnings_of(facts: Mapping[str, Any]) -> list[str]:
+    """Words for each repair that changed so much that the data or the step should be looked at."""
+    shares = {step: count / facts["rows"] for step, count in facts.get("repaired", {}).items()}
+    return [
+        f"repair {step!r} changed {facts['repaired'][step]} values, {share:.0%} of the {facts['rows']} rows of the panel"
+        for step, share in shares.items()
+        if share > MUCH and step != "resample"  # which makes every step anew
+    ]
 
 
 def moment_text(moment: Any) -> str:

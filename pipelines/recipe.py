@@ -59,9 +59,9 @@ class PanelOptions:
     """How rows become a panel."""
 
     freq: str | int | None = None  # pandas offset alias | steps of an integer clock; None = told from the data
-    season: int | None = None  # steps; None = from freq
+    season: int | Literal["auto"] | None = None  # steps; "auto" = found in the data; None = from freq
     missing_steps: Literal["error", "insert"] = "error"  # missing timestamps inside a series: refuse | add without a value
-    resample: Resample | None = None  # before anything else; in place of freq
+    resample: Resample | None = None  # after repairs of rows, before those of values; in place of freq
 
     def __post_init__(self) -> None:
         _positive(self, "season", "freq")
@@ -71,7 +71,7 @@ class PanelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One transform; the other keys of its table are the options of its class."""
+    """One repair, transform or feature; the other keys of its table are the options of its class."""
 
     name: str
     options: Mapping[str, Any] = rest()
@@ -179,6 +179,8 @@ class Recipe:
     models: tuple[ModelOptions, ...]
     seed: int = 0
     panel: PanelOptions = field(default_factory=PanelOptions)
+    repairs: tuple[Step, ...] = ()  # clock, fill, outliers … on the whole history up to as_of, before it becomes the panel
+    features: tuple[Step, ...] = ()  # calendar, holidays, lags … as columns beside y, made by each model's flow
     steps: tuple[Step, ...] = ()  # fill, scale … as each model's fit sees them, so a backtest does not look ahead
     postprocess: tuple[str, ...] = ()
     backtest: BacktestOptions = field(default_factory=BacktestOptions)
@@ -192,9 +194,11 @@ class Recipe:
             raise RecipeError("models is empty; add a [[models]] table with a name", field="models")
         labels = [model.label for model in self.models]
         for name in ("covariates", "past_covariates", *([] if self.source.static_path else ["static_columns"])):
-            if self.panel.resample is not None and getattr(self.source, name):
-                message = f"panel.resample keeps the target only; leave source.{name} out, or resample the source before"
-                raise RecipeError(message, field="panel.resample")
+            coarser = ["panel.resample"] if self.panel.resample is not None else []
+            coarser += [f"repairs[{i}] (resample)" for i, step in enumerate(self.repairs) if step.name == "resample"]
+            if coarser and getattr(self.source, name):
+                message = f"{coarser[0]} keeps the target only; leave source.{name} out, or resample the source before"
+                raise RecipeError(message, field=coarser[0].partition(" ")[0])
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice:
             raise RecipeError(f"models has {twice!r} twice; give one of them another label", field="models")

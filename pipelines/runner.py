@@ -107,6 +107,10 @@ def run_job(work: Workspace, name: str, *, force: bool = False) -> None:
 def inputs_of(work: Workspace, name: str, module: ModuleType) -> str:
     """Fingerprint of all that job `name` depends on: the moment, its sections of the recipe, the facts of earlier jobs."""
     sections = {section: getattr(work.recipe, section) for section in module.READS}
+    if work.recipe.features and "features" in module.READS:
+        from pipelines.flows import digests_of
+
+        sections["files of features"] = digests_of(work.file)
     earlier = {}
     for other in JOBS:
         if other == name:

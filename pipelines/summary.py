@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.files import read_json
 from pipelines.jobs import JOBS
-from pipelines.panels import panel_line
+from pipelines.panels import panel_line, repaired_line, warnings_of
 from pipelines.workspace import CHAMPION, LEADERBOARD, Workspace
 
 COLUMNS = ("mase", "wql", "coverage_80", "seconds")  # of the printed leaderboard, beside the metric that decides
@@ -54,6 +54,9 @@ def to_text(summary: Mapping[str, Any]) -> str:
     lines = [f"{summary['recipe']} as of {summary['as_of']}"]
     if summary["panel"]:
         lines.append(f"  panel      {panel_line(summary['panel'])}")
+        if summary["panel"].get("repaired"):
+            lines.append(f"  repaired   {repaired_line(summary['panel']['repaired'])}")
+        lines += [f"  WARNING    {words}" for words in warnings_of(summary["panel"])]
     if summary["leaderboard"]:
         lines += ["", *_table(summary), ""]
     for job, failed in summary["failed"].items():

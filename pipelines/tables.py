@@ -4,6 +4,7 @@ The dataclass is the schema: field names are the keys, annotations the types, `_
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -27,8 +28,9 @@ def read_table(schema: type[T], table: Mapping[str, Any], *, file: str, at: str 
 
     Args:
         schema: a dataclass; its fields may be str, int, float, bool, Literal, `X | None`, `X | Y`, tuples of these,
-            dataclasses, tuples of dataclasses, and `Mapping[str, Any]` for a table that somebody else checks; one field
-            made by `rest()` takes all keys that are no field, for somebody else to check.
+            dataclasses, tuples of dataclasses, unions of dataclasses that a field `name: Literal[…]` tells apart, and
+            `Mapping[str, Any]` for a table that somebody else checks; one field made by `rest()` takes all keys that are no
+            field, for somebody else to check.
         table: as `tomllib` reads it.
         file: named in each message.
         at: key path of the table, "" for the whole file.
@@ -70,6 +72,8 @@ def _read(hint: Any, value: Any, *, file: str, at: str, root: type) -> Any:
         return read_table(hint, value, file=file, at=at, root=root)  # type: ignore[arg-type]  # a class, not an instance
     if origin in (Union, UnionType):
         choices = [choice for choice in get_args(hint) if choice is not NoneType]
+        if isinstance(value, Mapping) and len(choices) > 1 and all(map(is_dataclass, choices)):
+            return read_table(_named(choices, value, file=file, at=at), value, file=file, at=at, root=root)
         fitting = [choice for choice in choices if _fits(choice, value)]
         if fitting or len(choices) == 1:
             return _read((fitting or choices)[0], value, file=file, at=at, root=root)
@@ -81,6 +85,19 @@ def _read(hint: Any, value: Any, *, file: str, at: str, root: type) -> Any:
     if hint is float:
         return float(value)
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _named(choices: list[Any], table: Mapping[str, Any], *, file: str, at: str) -> Any:
+    """The one of several dataclasses whose name stands in the table."""
+    known = {get_args(get_type_hints(choice)["name"])[0]: choice for choice in choices}
+    name, path = table.get("name"), _join(at, "name")
+    if name is None:
+        raise RecipeError(f"{file}: {path} is missing, it must be one of {', '.join(map(repr, known))}", field=path)
+    if not isinstance(name, str) or name not in known:
+        near = get_close_matches(str(name), list(known), n=1, cutoff=0.0)[0]
+        message = f"must be one of {', '.join(map(repr, known))}, got {_got(name)}; the nearest is {near!r}"
+        raise RecipeError(f"{file}: {path} {message}", field=path)
+    return known[name]
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -102,7 +119,7 @@ def _words(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(repr, get_args(hint)))
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_words(choice) for choice in get_args(hint) if choice is not NoneType)
+        return " or ".join(dict.fromkeys(_words(choice) for choice in get_args(hint) if choice is not NoneType))
     if get_origin(hint) is tuple:
         return f"a list, each item {_words(get_args(hint)[0])}"
     return WORDS.get(hint, "a table")
@@ -118,7 +135,8 @@ def _got(value: Any) -> str:
 def _unknown_key(key: str, at: str, known: list[str], root: type, file: str) -> RecipeError:
     """Names the nearest key: the same word in another table, else the most similar word in this one."""
     path = _join(at, key)
-    elsewhere = [one for one in _paths(root) if one.split(".")[-1] == key]
+    here = re.sub(r"\[\d+\]", "[]", path)  # known there for a table of another name, which is no help
+    elsewhere = [one for one in _paths(root) if one.split(".")[-1] == key and one != here]
     near = elsewhere[0] if elsewhere else _join(at, get_close_matches(key, known, n=1, cutoff=0.0)[0])
     return RecipeError(
         f"{file}: unknown key {path!r}; the nearest known key is {near!r} (known here: {', '.join(known)})", field=path

@@ -1,7 +1,7 @@
 """`start_from` of a recipe or a command line -> the stored model that a training begins with, and a flow that begins there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ class StartedFlow(ForecastFlow):
 
 def started(flow: ForecastFlow, parent: Predictor, freeze: int | None) -> ForecastFlow:
     """`flow`, its fits begun with the weights of `parent`."""
-    return StartedFlow(transforms=flow.transforms, model=flow.model, postprocess=flow.postprocess, parent=parent, freeze=freeze)
+    return StartedFlow(**{one.name: getattr(flow, one.name) for one in fields(flow)}, parent=parent, freeze=freeze)
 
 
 def find_parent(text: str, *, folder: Path, tracker: "Callable[[], Tracker | None]") -> Parent:

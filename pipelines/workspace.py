@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from tsforecast.tracking import Tracker
 
-PANEL, FUTURE, LEADERBOARD, CHAMPION, FORECAST, FALLBACKS, CHART = (
+PANEL, FUTURE, REPAIRS, LEADERBOARD, CHAMPION, FORECAST, FALLBACKS, CHART = (
     "panel.parquet",
     "future.parquet",
+    "repairs.parquet",
     "leaderboard.json",
     "champion.json",
     "forecast.parquet",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tsforecast.errors import DataError, HistoryTooShort
+from tsforecast.errors import CovariateError, DataError, HistoryTooShort
 from tsforecast.flow import FittedFlow
 from tsforecast.models.base import Facts
 from tsforecast.panel import Panel
@@ -30,7 +30,8 @@ def warm_up(flow: FittedFlow, *, torch_threads: int) -> None:
         except HistoryTooShort as error:
             _ask(flow, made_up_panel(facts, rows=error.need))
     except DataError as error:
-        if flow.recipe.about.scope != "local":
+        unknown_series = flow.recipe.about.scope == "local" or (flow.features and isinstance(error, CovariateError))
+        if not unknown_series:
             raise
         log.info("%s answers only for series it knows, so it is not warmed: %s", flow.recipe.name, error)
 
@@ -42,7 +43,7 @@ def _ask(flow: FittedFlow, panel: Panel) -> None:
 
 
 def made_up_panel(facts: Facts, *, rows: int) -> Panel:
-    """One series on the clock of `facts` that goes up and down with its season, positive, from where training ended."""
+    """One series on the clock of `facts` that goes up and down with its season, positive, up to where training ended."""
     rows = min(rows, MOST_ROWS)
     clock = clock_of(facts.freq)
     origin = (
@@ -52,7 +53,7 @@ def made_up_panel(facts: Facts, *, rows: int) -> Panel:
     panel = Panel(
         series_ids=("warm-up",),
         offsets=np.array([0, rows]),
-        timestamps=advance(clock, origin, steps, facts.tz),
+        timestamps=advance(clock, origin, steps - (rows - 1), facts.tz),
         target=10 + np.sin(2 * np.pi * steps / max(facts.season, 2)) + 0.1 * np.cos(steps),
         freq=facts.freq,
         season=facts.season,

@@ -24,7 +24,7 @@ LAYERS = [  # low to high; names on one line may not import each other
     ["tsforecast.forecast", "tsforecast.anomaly"],
     ["tsforecast.metrics"],
     ["tsforecast.preprocessing", "tsforecast.nn", "tsforecast.postprocess"],
-    ["tsforecast.models"],
+    ["tsforecast.models", "tsforecast.decompose", "tsforecast.checking"],
     ["tsforecast.flow"],
     [
         "tsforecast.backtest",
@@ -46,12 +46,14 @@ HOMES = {  # heavy third-party package -> the only places that may import it
     "mlflow": ("tsforecast.tracking",),
     "sqlalchemy": ("tsforecast.store", "pipelines"),
     "fastapi": ("service",),
+    "pyarrow": ("tsforecast.preprocessing.parquet", "pipelines"),
     "starlette": ("service",),
     "uvicorn": ("service",),
     "apscheduler": ("pipelines",),
     "matplotlib": ("tsforecast.plots",),
     "statsforecast": ("tsforecast.models.statistical",),
-    "statsmodels": ("tsforecast.datasets",),
+    "holidays": ("tsforecast.preprocessing.holidays", "tsforecast.models.prophet_series"),
+    "statsmodels": ("tsforecast.datasets", "tsforecast.decompose"),
 }
 NEVER = {  # package -> what may not be imported there, lazily or not
     "tsforecast.nn": ("pandas",),  # tensors only, never frames
@@ -161,7 +163,7 @@ def loaded_by(statement: str, candidates: tuple[str, ...]) -> list[str]:
 
 
 def test_importing_the_library_loads_nothing_heavy_not_even_numpy() -> None:
-    assert loaded_by("import tsforecast", (*HOMES, "numpy", "pandas", "scipy", "pyarrow", "safetensors")) == []
+    assert loaded_by("import tsforecast", (*HOMES, "numpy", "pandas", "scipy", "safetensors")) == []
 
 
 def test_the_table_of_models_and_the_models_without_a_network_load_without_torch() -> None:

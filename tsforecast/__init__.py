@@ -11,11 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tsforecast.checking.whole import check
     from tsforecast.flow import FittedFlow, ForecastFlow, load_model
     from tsforecast.forecast import Forecast
     from tsforecast.models.registry import available_models, build_model
+    from tsforecast.nn.augmentations import build_augmentation
     from tsforecast.nn.config import TrainConfig
     from tsforecast.panel import Panel
+    from tsforecast.preprocessing.features import build_feature
+    from tsforecast.preprocessing.parquet import panel_from_parquet
+    from tsforecast.preprocessing.repairs import build_repair, repair
+    from tsforecast.preprocessing.seasonality import detect_seasons
+    from tsforecast.preprocessing.splits import split_panel
+    from tsforecast.preprocessing.stored import open_panel, store_panel
+    from tsforecast.preprocessing.transforms import build_transform
     from tsforecast.preprocessing.validate import future_from_frame, panel_from_frame
 
 _HOMES = {
@@ -25,10 +34,21 @@ _HOMES = {
     "Panel": "tsforecast.panel",
     "TrainConfig": "tsforecast.nn.config",
     "available_models": "tsforecast.models.registry",
+    "build_augmentation": "tsforecast.nn.augmentations",
+    "build_feature": "tsforecast.preprocessing.features",
     "build_model": "tsforecast.models.registry",
+    "build_repair": "tsforecast.preprocessing.repairs",
+    "build_transform": "tsforecast.preprocessing.transforms",
+    "check": "tsforecast.checking.whole",
+    "detect_seasons": "tsforecast.preprocessing.seasonality",
     "future_from_frame": "tsforecast.preprocessing.validate",
     "load_model": "tsforecast.flow",
+    "open_panel": "tsforecast.preprocessing.stored",
     "panel_from_frame": "tsforecast.preprocessing.validate",
+    "panel_from_parquet": "tsforecast.preprocessing.parquet",
+    "repair": "tsforecast.preprocessing.repairs",
+    "split_panel": "tsforecast.preprocessing.splits",
+    "store_panel": "tsforecast.preprocessing.stored",
 }
 __all__ = [
     "FittedFlow",
@@ -37,10 +57,21 @@ __all__ = [
     "Panel",
     "TrainConfig",
     "available_models",
+    "build_augmentation",
+    "build_feature",
     "build_model",
+    "build_repair",
+    "build_transform",
+    "check",
+    "detect_seasons",
     "future_from_frame",
     "load_model",
+    "open_panel",
     "panel_from_frame",
+    "panel_from_parquet",
+    "repair",
+    "split_panel",
+    "store_panel",
 ]
 __version__ = "0.1.0"
 

@@ -18,7 +18,7 @@ from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast, check_quantil
 from tsforecast.metrics import BoolArray, Score, naive2, score, seasonal_scale, squared_seasonal_scale
 from tsforecast.models.base import check_horizon
 from tsforecast.nn.config import TrainConfig
-from tsforecast.panel import FloatArray, Panel, TimeArray
+from tsforecast.panel import FloatArray, Panel, TimeArray, wall_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,10 +142,8 @@ class BacktestResult:
         frames = []
         for fold in self.folds:
             frame = fold.forecast.to_frame()
-            origin: Any = np.repeat(fold.last_seen, self.horizon)
-            if fold.forecast.tz is not None:
-                origin = pd.DatetimeIndex(origin).tz_localize("UTC").tz_convert(fold.forecast.tz)
-            frame.insert(2, "origin", origin)
+            origins: Any = np.repeat(fold.last_seen[:, None], self.horizon, axis=1)  # (S, H)
+            frame.insert(2, "origin", wall_labels(origins, fold.forecast.tz, fold.forecast.zones))
             frame.insert(3, "y", fold.actual.ravel())
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)

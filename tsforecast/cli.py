@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import one_file
+from pipelines import checks, one_file
 from pipelines.__main__ import EXIT_CODES, add_run, add_schedule, guarded
 from tsforecast import __version__
 
@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tsforecast {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
     for add in (
-        _add_models, _add_check, add_run, _add_train, _add_backtest, _add_forecast, _add_serve, add_schedule, _add_mlflow,
+        _add_models, _add_check, _add_decompose, add_run, _add_train, _add_backtest, _add_forecast, _add_serve, add_schedule,
+        _add_mlflow,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -101,11 +102,22 @@ def _write_models(files: list[Path]) -> int:
 
 
 def _add_check(commands: "Commands") -> None:
-    command = _command(
-        commands, "check", "say what panel a file, or the source of a recipe, makes, or what is wrong", one_file.check
-    )
+    words = "say what a file, or the source of a recipe, holds, what is wrong with it, and what panel it makes"
+    command = _command(commands, "check", words, checks.check)
     one_file.add_data_arguments(command)
-    command.add_argument("--json", action="store_true")
+    checks.add_check_arguments(command)
+
+
+def _add_decompose(commands: "Commands") -> None:
+    words = "say which seasons a file has, and take its series apart into trend, seasons and remainder"
+    command = _command(commands, "decompose", words, one_file.decompose)
+    one_file.add_data_arguments(command)
+    command.add_argument("--only", metavar="ID", help="of one series; default: all")
+    command.add_argument("--seasons", metavar="STEPS,STEPS", help="such as 24,168; default: those that are found")
+    command.add_argument("--robust", action="store_true", help="keep outliers out of trend and seasons; slower")
+    command.add_argument("--horizon", type=int, default=1, metavar="STEPS", help="to recommend a context for; default: 1")
+    command.add_argument("--out", metavar="FILE", help="the parts of every series, .csv or .parquet")
+    command.add_argument("--plot", metavar="FILE", help="a picture of the first series, or of --only: .png, .svg or .pdf")
 
 
 def _add_train(commands: "Commands") -> None:

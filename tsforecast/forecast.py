@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tsforecast.errors import OptionError
-from tsforecast.panel import FloatArray, TimeArray
+from tsforecast.panel import FloatArray, TimeArray, wall_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ class Forecast:
     quantile_levels: tuple[float, ...]  # (Q,) ascending, inside (0, 1)
     quantiles: FloatArray  # (S, H, Q) float64
     tz: str | None = None  # zone of the panel, for the wall clock of `to_frame`
+    zones: tuple[str, ...] = ()  # (S,) where series have wall clocks of their own, `tz` is "UTC" then; () = all share `tz`
     fallbacks: tuple[tuple[str, str], ...] = ()  # (series id, why its model could not forecast it and what did instead)
 
     def __post_init__(self) -> None:
@@ -33,6 +34,8 @@ class Forecast:
             raise ValueError(
                 f"quantiles must have shape (S, H, Q) = {expected} for {len(self.series_ids)} series, got {self.quantiles.shape}"
             )
+        if len(self.zones) not in (0, expected[0]):
+            raise ValueError(f"zones must have shape (S,) = ({expected[0]},) or be empty, got {len(self.zones)}")
         for array in (self.timestamps, self.quantiles):
             array.setflags(write=False)
 
@@ -64,15 +67,20 @@ class Forecast:
         """The point forecast, (S, H)."""
         return self.quantile(0.5)
 
+    def zone_of(self, series: int) -> str | None:
+        """Zone of the wall clock of the series at index `series`; None = naive."""
+        return self.zones[series] if self.zones else self.tz
+
     def to_frame(self) -> "pd.DataFrame":
-        """One row per (series, step): unique_id, ds, then one column per level named by it ("0.1" …)."""
+        """One row per (series, step): unique_id, ds, then one column per level named by it ("0.1" …).
+
+        `ds` is on the wall clock of the series; where their zones differ it holds objects, each with its own.
+        """
         import pandas as pd
 
         series, horizon, levels = self.quantiles.shape
-        moments: object = self.timestamps.ravel()
-        if self.tz is not None:
-            moments = pd.DatetimeIndex(self.timestamps.ravel()).tz_localize("UTC").tz_convert(self.tz)
-        columns: dict[str, object] = {"unique_id": np.repeat(np.asarray(self.series_ids, dtype=object), horizon), "ds": moments}
+        ids = np.repeat(np.asarray(self.series_ids, dtype=object), horizon)
+        columns: dict[str, object] = {"unique_id": ids, "ds": wall_labels(self.timestamps, self.tz, self.zones)}
         flat = self.quantiles.reshape(series * horizon, levels)
         columns |= {str(level): flat[:, q] for q, level in enumerate(self.quantile_levels)}
         return pd.DataFrame(columns)

@@ -1,11 +1,14 @@
 """What comes in: many series on one regular clock, validated once and stored end to end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -28,6 +31,7 @@ class Panel:
     freq: str | int  # pandas offset alias, e.g. "h", "W-SUN", "15min" | steps per row of an integer clock
     season: int  # steps in the main season, e.g. 24 for "h"; 1 = none
     tz: str | None = None  # IANA zone of the wall clock (daily and longer steps follow it); None = naive
+    zones: tuple[str, ...] = ()  # (S,) where series have wall clocks of their own, `tz` is "UTC" then; () = all share `tz`
     covariates: FloatArray | None = None  # (N, C) float64, known in the future too; None = no covariates
     covariate_names: tuple[str, ...] = ()  # (C,)
     past_covariates: FloatArray | None = None  # (N, P) float64, known up to the present only; None = none
@@ -59,6 +63,10 @@ class Panel:
     def is_integer_clock(self) -> bool:
         return isinstance(self.freq, int)
 
+    def zone_of(self, series: int) -> str | None:
+        """Zone of the wall clock of the series at index `series`; None = naive."""
+        return self.zones[series] if self.zones else self.tz
+
     def last_timestamps(self) -> TimeArray:
         """Timestamp of the last row of each series, (S,)."""
         return self.timestamps[self.offsets[1:] - 1]
@@ -83,6 +91,7 @@ class Panel:
     def _statics(self, chosen: IntArray) -> dict[str, Any]:
         """What belongs to a series as a whole, of the series at `chosen`."""
         return {
+            **(zone_fields([self.zones[i] for i in chosen]) if self.zones else {}),
             "series_ids": tuple(self.series_ids[i] for i in chosen),
             "static_reals": None if self.static_reals is None else self.static_reals[chosen],
             "static_categories": tuple(self.static_categories[i] for i in chosen) if self.static_categories else (),
@@ -127,3 +136,32 @@ class Panel:
     def with_target(self, target: FloatArray) -> "Panel":
         """The same rows with other values, (N,)."""
         return replace(self, target=target)
+
+
+def zone_fields(zones: Sequence[str]) -> dict[str, Any]:
+    """The fields `tz` and `zones` of a panel whose series have the wall clocks `zones` (S,)."""
+    if len(set(zones)) == 1:
+        return {"tz": zones[0], "zones": ()}
+    return {"tz": "UTC", "zones": tuple(zones)}
+
+
+def wall_labels(timestamps: TimeArray, tz: str | None, zones: tuple[str, ...] = ()) -> "pd.Index[Any]":
+    """Timestamps as their owners write them, (S * H,): with the zone, or each with that of its series, or as they are.
+
+    Args:
+        timestamps: (S, H) instants in UTC, naive moments, or integer steps.
+        tz: zone that all series share; None = naive.
+        zones: (S,) where they differ; the labels are Python objects then, as no other column holds two zones.
+    """
+    import pandas as pd
+
+    if tz is None:
+        return pd.Index(timestamps.ravel())
+    index = pd.DatetimeIndex(timestamps.ravel()).tz_localize("UTC")
+    if not zones:
+        return index.tz_convert(tz)
+    labels = np.empty(len(index), dtype=object)
+    owner = np.repeat(np.asarray(zones, dtype=object), timestamps.shape[1])
+    for zone in dict.fromkeys(zones):
+        labels[owner == zone] = index[owner == zone].tz_convert(zone).astype(object)
+    return pd.Index(labels, dtype=object)

@@ -1,16 +1,18 @@
 """Panels, forecasts and scores -> matplotlib figures. Figure objects only: no pyplot, no global state, no window."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsforecast.decompose import Decomposition
 from tsforecast.errors import OptionError
 from tsforecast.forecast import Forecast
 from tsforecast.metrics import symmetric_pairs
 from tsforecast.panel import FloatArray, Panel, TimeArray
+from tsforecast.preprocessing.seasonality import autocorrelation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,21 +42,21 @@ def fan_chart(panel: Panel, forecast: Forecast, series_id: str | None = None, *,
             raise OptionError(f"no series {chosen!r} in the {what}, which has {len(ids)}: {shown} …", field="series_id")
     i, j = panel.series_ids.index(chosen), forecast.series_ids.index(chosen)
     rows = slice(panel.offsets[i], panel.offsets[i + 1])
-    times, target = panel.timestamps[rows], panel.target[rows]
+    times, target, zone = panel.timestamps[rows], panel.target[rows], panel.zone_of(i)
     past = times < forecast.timestamps[j, 0]
     rows_shown = max(4 * forecast.horizon, 24) if last is None else last
 
-    past_x, past_y = _axis_times(times[past][-rows_shown:], panel.tz), target[past][-rows_shown:]
+    past_x, past_y = _axis_times(times[past][-rows_shown:], zone), target[past][-rows_shown:]
     seen = ~past & np.isfinite(target) & (times <= forecast.timestamps[j, -1])
 
     figure, axes = _canvas(9.0, 4.6)
     axes.plot(past_x, past_y, color=HISTORY, linewidth=1.4, label="history", zorder=3)
     _draw_fan(axes, forecast, j, start=(past_x[-1:], past_y[-1:]))
     if seen.any():
-        axes.plot(_axis_times(times[seen], panel.tz), target[seen], "o", color=INK, markersize=3, label="what came", zorder=5)
+        axes.plot(_axis_times(times[seen], zone), target[seen], "o", color=INK, markersize=3, label="what came", zorder=5)
     steps = "1 step" if forecast.horizon == 1 else f"{forecast.horizon} steps"
     axes.set_title(f"{chosen}: {steps} ahead", loc="left", color=INK, fontsize=12, fontweight="bold", parse_math=False)
-    axes.set_xlabel("step" if panel.is_integer_clock else f"time ({panel.tz})" if panel.tz else "time")
+    axes.set_xlabel("step" if panel.is_integer_clock else f"time ({zone})" if zone else "time")
     axes.set_ylabel("value")
     if not panel.is_integer_clock:
         _date_axis(axes)
@@ -102,6 +104,82 @@ def leaderboard_chart(scores: Mapping[str, Mapping[str, float]], metric: str) ->
     return figure
 
 
+def plot_decomposition(decomposition: Decomposition, series_id: str | None = None) -> "Figure":
+    """One series above its trend, its seasons and its remainder, each on its own scale; a grey bar is the same height on all.
+
+    Args:
+        series_id: None = the first series.
+
+    Raises:
+        OptionError: the series is not in the decomposition.
+    """
+    panel = decomposition.panel
+    chosen = panel.series_ids[0] if series_id is None else series_id
+    if chosen not in panel.series_ids:
+        shown = ", ".join(repr(one) for one in panel.series_ids[:3])
+        raise OptionError(f"no series {chosen!r} in the decomposition, which has {len(panel)}: {shown} …", field="series_id")
+    i = panel.series_ids.index(chosen)
+    rows, zone = slice(panel.offsets[i], panel.offsets[i + 1]), panel.zone_of(i)
+    parts = {"value": panel.target[rows], "trend": decomposition.trend[rows]}
+    parts |= {f"season of {one}": decomposition.seasonal[rows, k] for k, one in enumerate(decomposition.seasons)}
+    parts["remainder"] = decomposition.remainder[rows]
+    ranges = {name: np.ptp(values[np.isfinite(values)]) for name, values in parts.items() if np.isfinite(values).any()}
+    bar = min((one for one in ranges.values() if one > 1e-9 * max(ranges.values())), default=0.0)
+    times = _axis_times(panel.timestamps[rows], zone)
+    figure, stack = _canvas_stack(9.0, 1.0 + 1.45 * len(parts), len(parts))
+    for axes, (name, values) in zip(stack, parts.items(), strict=True):
+        if name == "remainder":
+            axes.axhline(0, color=MUTED, linewidth=0.8)
+        axes.plot(times, values, color=FORECAST if name == "trend" else HISTORY, linewidth=1.6 if name == "trend" else 0.9)
+        axes.set_ylabel(name)
+        axes.margins(x=0.01)
+        if ranges.get(name, 0.0) >= bar > 0:
+            middle = (np.nanmin(values) + np.nanmax(values)) / 2
+            axes.plot([1.01, 1.01], [middle - bar / 2, middle + bar / 2], color="#a8b3bf", linewidth=5, solid_capstyle="butt",
+                      transform=axes.get_yaxis_transform(), clip_on=False)  # fmt: skip
+        _short_numbers(axes)
+    stack[0].set_title("grey bars: the same height in units of the value", loc="right", color=MUTED, fontsize=9)
+    stack[0].set_title(f"{chosen}: taken apart", loc="left", color=INK, fontsize=12, fontweight="bold", parse_math=False)
+    stack[-1].set_xlabel("step" if panel.is_integer_clock else f"time ({zone})" if zone else "time")
+    if not panel.is_integer_clock:
+        _date_axis(stack[-1])
+    return figure
+
+
+def plot_autocorrelation(values: FloatArray, lags: int, *, seasons: Sequence[int] = ()) -> "Figure":
+    """The autocorrelation of one series at lags 1 … `lags`, and the band that white noise stays in 95 times of 100.
+
+    Args:
+        values: (T,), NaN = not observed.
+        lags: steps.
+        seasons: steps, marked where they lie within the lags.
+
+    Raises:
+        OptionError: `lags` is not positive or not shorter than the series, or values are not (T,).
+    """
+    if values.ndim != 1:
+        raise OptionError(f"values must be (T,), got {values.ndim} dimensions", field="values")
+    if not 1 <= lags < len(values):
+        raise OptionError(f"lags must be 1 to {len(values) - 1} for {len(values)} steps, got {lags}", field="lags")
+    correlation = autocorrelation(values, lags)[1:]
+    bound = 1.96 / np.sqrt(max(int(np.isfinite(values).sum()), 1))
+    figure, axes = _canvas(9.0, 3.6)
+    axes.axhspan(-bound, bound, color="#e8ecf0", linewidth=0, zorder=1)
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    place = np.arange(1, lags + 1)
+    axes.vlines(place, 0, np.nan_to_num(correlation), color=HISTORY, linewidth=max(min(400 / lags, 3.0), 0.6), zorder=3)
+    marked = [one for one in seasons if one <= lags]
+    for one in marked:
+        axes.plot(one, correlation[one - 1], "o", color=FORECAST, markersize=6, zorder=4)
+        axes.annotate(str(one), (one, correlation[one - 1]), xytext=(0, 8), textcoords="offset points", ha="center",
+                      color=FORECAST, fontsize=10)  # fmt: skip
+    axes.set_ylim(min(-1.1 * bound, 1.1 * np.nanmin(correlation, initial=0.0)), 1.15)
+    axes.set_title("Autocorrelation", loc="left", color=INK, fontsize=12, fontweight="bold")
+    axes.set_xlabel("lag in steps")
+    axes.margins(x=0.01)
+    return figure
+
+
 def save(figure: "Figure", path: str | os.PathLike[str]) -> Path:
     """Write the figure in the format its suffix names (png, svg, pdf), making the folder where it is missing."""
     target = Path(path)
@@ -118,6 +196,12 @@ def _canvas(width: float, height: float) -> tuple["Figure", "Axes"]:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: "Axes") -> None:
+    """Thin lines, no frame."""
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, labelcolor=INK, length=3)
@@ -127,7 +211,19 @@ def _canvas(width: float, height: float) -> tuple["Figure", "Axes"]:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(MUTED)
-    return figure, axes
+
+
+def _canvas_stack(width: float, height: float, count: int) -> tuple["Figure", "list[Axes]"]:
+    """An empty figure of `count` axes on top of each other, with one time axis below."""
+    figure, first = _canvas(width, height)
+    figure.delaxes(first)
+    figure.set_layout_engine("constrained", rect=(0, 0, 0.985, 1))  # room for the bars beside the axes
+    stack = list(figure.subplots(count, sharex=True, squeeze=False)[:, 0])
+    for axes in stack:
+        _style(axes)
+        axes.tick_params(axis="x", length=3 if axes is stack[-1] else 0)
+    figure.align_ylabels(stack)
+    return figure, stack
 
 
 def _draw_fan(axes: "Axes", forecast: Forecast, series: int, *, start: tuple[Any, FloatArray]) -> None:
@@ -135,7 +231,7 @@ def _draw_fan(axes: "Axes", forecast: Forecast, series: int, *, start: tuple[Any
     from matplotlib.colors import to_rgb
 
     first_x, first_y = start if np.isfinite(start[1]).all() else (start[0][:0], start[1][:0])
-    x = np.concatenate([first_x, _axis_times(forecast.timestamps[series], forecast.tz)])
+    x = np.concatenate([first_x, _axis_times(forecast.timestamps[series], forecast.zone_of(series))])
     pairs = symmetric_pairs(forecast.quantile_levels)
     for depth, (low, high, level) in zip(np.linspace(0.22, 0.55, max(len(pairs), 2)), pairs, strict=False):
         shade = 1 - depth * (1 - np.array(to_rgb(FORECAST)))  # opaque, so that the legend shows what the chart shows

@@ -1,4 +1,4 @@
-"""Forecast -> Forecast: the last touches before a forecast leaves the library."""
+"""Forecast -> Forecast: the last touches before a forecast leaves the library. All of them are increasing: quantiles stay so."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ def _clip_below_zero(forecast: Forecast) -> Forecast:
 
 
 def _round_to_integers(forecast: Forecast) -> Forecast:
-    return replace(forecast, quantiles=np.rint(forecast.quantiles))
+    return replace(forecast, quantiles=np.rint(forecast.quantiles) + 0.0)  # + 0.0: -0.3 becomes 0, not -0
 
 
 clip_below_zero = Postprocess("clip_below_zero", _clip_below_zero)  # for targets that cannot be negative
@@ -33,12 +33,34 @@ round_to_integers = Postprocess("round_to_integers", _round_to_integers)  # for 
 POSTPROCESS = {touch.name: touch for touch in (clip_below_zero, round_to_integers)}
 
 
-def postprocess_named(name: str) -> Postprocess:
-    """The touch called `name`.
+def within(low: float, high: float) -> Postprocess:
+    """Clip to [low, high], in units of the target; an infinite bound is none. Its name carries the bounds: "within 0.0 100.0".
 
     Raises:
-        OptionError: there is none.
+        OptionError: the bounds do not ascend.
     """
-    if name not in POSTPROCESS:
-        raise OptionError(f"no postprocess {name!r}; there are {', '.join(POSTPROCESS)}", field="postprocess")
-    return POSTPROCESS[name]
+    low, high = float(low), float(high)
+    if not low < high:
+        raise OptionError(f"postprocess 'within' needs a low bound below the high one, got {low} and {high}", field="postprocess")
+    return Postprocess(
+        f"within {low!r} {high!r}", lambda forecast: replace(forecast, quantiles=np.clip(forecast.quantiles, low, high))
+    )
+
+
+def postprocess_named(name: str) -> Postprocess:
+    """The touch called `name`; "within LOW HIGH" is made of its two numbers.
+
+    Raises:
+        OptionError: there is none, or its bounds are no two ascending numbers.
+    """
+    if name in POSTPROCESS:
+        return POSTPROCESS[name]
+    word, *bounds = name.split() or [""]
+    if word != "within":
+        raise OptionError(f"no postprocess {name!r}; there are {', '.join(POSTPROCESS)}, within LOW HIGH", field="postprocess")
+    try:
+        low, high = map(float, bounds)
+    except ValueError:
+        message = f"postprocess {name!r} needs two numbers, e.g. 'within 0 100', or 'within 0 inf' for one bound"
+        raise OptionError(message, field="postprocess") from None
+    return within(low, high)

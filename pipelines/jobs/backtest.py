@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tsforecast.backtest import BacktestResult
     from tsforecast.flow import ForecastFlow
 
-READS = ("steps", "postprocess", "forecast", "backtest", "models", "seed")
+READS = ("features", "steps", "postprocess", "forecast", "backtest", "models", "seed")
 WRITES = ("backtest", LEADERBOARD)
 ALWAYS = (0.1, 0.5, 0.9)  # levels that every backtest has, so that leaderboards compare
 
@@ -79,7 +79,7 @@ def _flow(work: Workspace, model: ModelOptions) -> "ForecastFlow":
         RecipeError: what it starts from has seen what the backtest would score.
     """
     recipe = work.recipe
-    flow, parent = flow_of(recipe, model), parent_of(work, model)
+    flow, parent = flow_of(recipe, model, folder=work.file.folder), parent_of(work, model)
     if parent is None:
         return flow
     predictor, asked = predictor_of(work, model, parent), recipe.backtest

@@ -3,19 +3,26 @@
 import shutil
 import time
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.files import digest_of, folder_written_aside, read_json, write_json
-from pipelines.flows import flow_of
+from pipelines.flows import digests_of, flow_of, unread_features
+from pipelines.io import read_frame
 from pipelines.jobs import JobResult, each_model
+from pipelines.panels import repaired_line
 from pipelines.recipe import ModelOptions, fingerprint
 from pipelines.tracked import registered_name, training
 from pipelines.transfer import parent_of, predictor_of, started
-from pipelines.workspace import Workspace
+from pipelines.unread import unread_line
+from pipelines.workspace import REPAIRS, Workspace
 from tsforecast.models.base import Epoch
 
-READS = ("steps", "postprocess", "forecast", "models", "seed", "tracking")
+if TYPE_CHECKING:
+    from tsforecast.tracking import Run
+
+READS = ("features", "steps", "postprocess", "forecast", "models", "seed", "tracking")
 WRITES = ("models", "training", "checkpoints")
+MOST_TRACKED = 100_000  # rows of the log of repairs that a run in MLflow gets; all of them are in the run folder
 
 
 def run(work: Workspace) -> JobResult:
@@ -29,12 +36,15 @@ def train_one(work: Workspace, model: ModelOptions) -> dict[str, Any]:
     parent = parent_of(work, model)
     inputs = fingerprint(
         work.facts_of("prepare")["sha256"], recipe.steps, recipe.postprocess, model, recipe.forecast.horizon, recipe.seed,
-        recipe.tracking, *([] if parent is None else [asdict(parent)]),
+        recipe.tracking, recipe.features, digests_of(work.file), *([] if parent is None else [asdict(parent)]),
     )  # fmt: skip
     known = read_json(work.training(model))
     if known and known["inputs"] == inputs and work.model_folder(model).exists():
         return dict(known["facts"])
-    flow = flow_of(recipe, model)
+    flow = flow_of(recipe, model, folder=work.file.folder)
+    left_out = "; ".join(line for line in (unread_line(flow.model, work.panel), unread_features(flow)) if line)
+    if left_out:
+        work.tell(f"{recipe.name}: {left_out}")
     if parent is not None:
         flow = started(flow, predictor_of(work, model, parent), model.freeze)
     checkpoints = work.checkpoints(model, "train")
@@ -57,11 +67,23 @@ def train_one(work: Workspace, model: ModelOptions) -> dict[str, Any]:
             fitted.save(aside)
         if tracked is not None:
             tracked.log_metrics({"fit_seconds": log["seconds"]})
+            _track_repairs(work, tracked)
             version = tracked.log_model(fitted, example=work.panel, registered_name=registered_name(work.file))
             log |= {"version": version.version, "run_id": tracked.run_id}
     facts = {"sha256": digest_of(work.model_folder(model)), "run_id": log["run_id"]}
+    if left_out:
+        facts["left_out"] = left_out
     if parent is not None:
         facts["start_from"] = parent.reference
     write_json(work.training(model), {**log, "facts": facts})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return facts
+
+
+def _track_repairs(work: Workspace, tracked: "Run") -> None:
+    """Note in the MLflow run what was repaired in the panel that the model learned from."""
+    counts = work.facts_of("prepare").get("repaired", {})
+    tracked.log_metrics({"repaired": sum(counts.values())})
+    if counts:
+        tracked.set_tags({"repaired": repaired_line(counts)})
+        tracked.log_table("repairs", read_frame(work.made_by("prepare", REPAIRS)).head(MOST_TRACKED))

@@ -72,13 +72,20 @@ def test_integers_are_compared_as_integers() -> None:
             ["2024-01-01", "31.01.2024"],
             r"column 'ds', row 1: '31\.01\.2024' is no ISO 8601 timestamp; write 2024-01-31 or 2024-01-31T06:00:00",
         ),
-        (["2024-01-01", None], r"column 'ds', row 1: nothing is no ISO 8601 timestamp"),
         (["2024-01-01T00:00Z", "2024-01-02T00:00"], r"column 'ds', row 1: '2024-01-02T00:00' has no zone while others have one"),
     ],
 )
 def test_a_text_that_is_no_timestamp_is_named_with_its_row(times: list[str | None], message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         parse_times(frame(*times), "ds")
+
+
+@pytest.mark.parametrize("second", ["2024-01-02", "2024-01-02T00:00Z"])
+def test_a_row_without_a_moment_stays_for_others_to_name_or_repair(second: str) -> None:
+    days = parse_times(frame(second, None, second.replace("02", "05")), "ds")
+    assert days["ds"].isna().tolist() == [False, True, False]
+    assert cut(days, "ds", "2024-01-03")["y"].tolist() == [0, 1]
+    assert later(days, "ds", "2024-01-03")["y"].tolist() == [2]
 
 
 def test_an_empty_source_has_no_last_moment() -> None:

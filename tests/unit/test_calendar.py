@@ -130,6 +130,8 @@ def test_the_future_starts_after_the_end_of_each_series_and_needs_a_positive_hor
     for horizon in (0, -1, 1.5, True):
         with pytest.raises(HorizonError, match="horizon must be a positive number of steps"):
             future_timestamps_after(np.array([4]), 1, horizon)
+    with pytest.raises(HorizonError, match="horizon must be at most 1000000 steps, got 1000001"):
+        future_timestamps_after(np.array([4]), 1, 10**6 + 1)
 
 
 def test_a_future_off_the_clock_of_the_other_kind_or_beyond_2262_is_refused():

@@ -133,12 +133,14 @@ def test_models_writes_its_tables_between_marks(call: Callable[..., Called], tmp
 def test_check_says_what_panel_a_file_makes(call: Callable[..., Called], data: Path) -> None:
     code, out, _ = call("check", data, *COLUMNS)
     assert code == 0
-    assert out.splitlines() == [
+    assert out.splitlines()[:2] == [
         f"{data}: 2 series, 120 steps of D (season 7), 2024-01-01 to 2024-02-29, 0 not observed",
         "  lengths from 60 to 60 steps",
     ]
+    assert out.endswith("nothing found\n")
     _, out, _ = call("check", data, *COLUMNS, "--season", 14, "--json")
-    assert json.loads(out)["season"] == 14
+    assert json.loads(out)["panel"]["season"] == 14
+    assert json.loads(call("check", data, *COLUMNS, "--season", "auto", "--json")[1])["panel"]["season"] == 7
 
 
 def test_check_says_what_is_wrong_with_a_file(call: Callable[..., Called], data: Path) -> None:
@@ -149,10 +151,11 @@ def test_check_says_what_is_wrong_with_a_file(call: Callable[..., Called], data:
     )
     frame = pd.read_csv(data)
     frame[frame.index != 5].to_csv(data, index=False)
-    code, _, err = call("check", data, *COLUMNS)
+    code, out, err = call("check", data, *COLUMNS)
     assert code == 1 and err.count("\n") == 1 and "series 'a'" in err
+    assert "error: missing steps" in out and "no panel can be made" in out
     code, out, _ = call("check", data, *COLUMNS, "--missing-steps", "insert", "--freq", "D")
-    assert code == 0 and "1 not observed" in out
+    assert code == 6 and "1 not observed" in out and "repaired: missing_steps 1" in out
 
 
 def test_check_reads_recipes(call: Callable[..., Called], data: Path, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ NEWER = r"flow\.json holds a step this version does not have: no "
 DAMAGE = {
     "cut off": (lambda text: text[: len(text) // 2], r"flow\.json is damaged: JSONDecodeError.*; copy the model again"),
     "no transforms": (lambda text: json.dumps({"postprocess": []}), r"flow\.json is damaged: KeyError\('transforms'\)"),
-    "a list": (lambda text: "[]", r"flow\.json is damaged: TypeError"),
+    "a list": (lambda text: "[]", r"flow\.json is damaged: AttributeError"),
     "a transform without its numbers": (lambda text: text.replace('"spread"', '"bread"'), r"flow\.json is damaged: KeyError"),
     "an unknown transform": (lambda text: text.replace("log1p", "log99p"), f"{NEWER}transform 'log99p'"),
     "an unknown touch": (lambda text: text.replace("round_to_integers", "primes"), f"{NEWER}postprocess 'primes'; .*upgrade"),

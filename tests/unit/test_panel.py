@@ -116,3 +116,12 @@ def test_the_arrays_of_past_and_static_cannot_be_written(told):
     for array in (told.past_covariates, told.static_reals, told.select([1]).static_reals):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
+
+
+def test_zones_go_with_their_series_and_one_zone_for_all_is_the_zone_of_the_panel(panel):
+    zoned = replace(panel, tz="UTC", zones=("Asia/Tokyo", "Europe/Berlin", "Asia/Tokyo"))
+    assert [zoned.zone_of(i) for i in range(3)] == list(zoned.zones)
+    assert (zoned.select([1, 0]).tz, zoned.select([1, 0]).zones) == ("UTC", ("Europe/Berlin", "Asia/Tokyo"))
+    assert (zoned.select([2, 0]).tz, zoned.select([2, 0]).zones) == ("Asia/Tokyo", ())
+    assert zoned.without_last(1).zone_of(1) == "Asia/Tokyo"  # "b" is gone
+    assert (panel.zone_of(2), panel.select([1]).tz) == (None, None)

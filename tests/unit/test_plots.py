@@ -8,10 +8,12 @@ import sys
 import numpy as np
 import pytest
 
+from tsforecast.decompose import decompose
 from tsforecast.errors import OptionError
 from tsforecast.forecast import Forecast
 from tsforecast.panel import Panel
-from tsforecast.plots import fan_chart, leaderboard_chart, save
+from tsforecast.plots import fan_chart, leaderboard_chart, plot_autocorrelation, plot_decomposition, save
+from tsforecast.preprocessing.seasonality import autocorrelation
 
 START = np.datetime64("2024-03-30", "ns")
 HOUR = np.timedelta64(1, "h")
@@ -134,6 +136,62 @@ def test_some_metrics_are_best_near_their_aim(metric, values, order, rule):
     axes = leaderboard_chart({model: {metric: value} for model, value in values.items()}, metric).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == order
     assert axes.get_title(loc="left") == f"{metric} ({rule})"
+
+
+def test_a_decomposition_is_drawn_part_by_part_with_bars_of_one_height():
+    t = np.arange(200)
+    values = 10 + 0.1 * t + 3 * np.sin(2 * np.pi * t / 24) + np.random.default_rng(0).normal(size=200)
+    values[50] = math.nan
+    found = decompose(panel_of(values, tz="Europe/Zurich"), seasons=[12, 24])
+    figure = plot_decomposition(found, "a$b$")
+    parts = [values, found.trend[1:], found.seasonal[1:, 0], found.seasonal[1:, 1], found.remainder[1:]]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["value", "trend", "season of 12", "season of 24", "remainder"]
+    bars = []
+    for axes, part in zip(figure.axes, parts, strict=True):
+        curves = [line for line in axes.get_lines() if len(line.get_xdata()) == 200]
+        np.testing.assert_array_equal(curves[0].get_ydata(), part)
+        bars += [np.ptp(line.get_ydata()) for line in axes.get_lines() if line.get_linewidth() == 5]
+    assert len(bars) == 5
+    np.testing.assert_allclose(bars, min(np.ptp(part[np.isfinite(part)]) for part in parts))
+    assert figure.axes[-1].get_xlabel() == "time (Europe/Zurich)"
+    assert figure.axes[0].get_title(loc="left") == "a$b$: taken apart"
+
+
+def test_a_decomposition_without_parts_or_values_is_drawn_as_far_as_it_goes():
+    constant = plot_decomposition(decompose(panel_of(np.full(20, 5.0), integer=True), seasons=[4]))
+    assert constant.axes[-1].get_xlabel() == "step"
+    never = plot_decomposition(decompose(panel_of(np.full(20, math.nan)), seasons=[4]), "a$b$")
+    assert len(never.axes) == 4
+    never.draw_without_rendering()
+
+
+def test_an_autocorrelation_is_drawn_with_its_band_and_its_seasons():
+    values = np.sin(2 * np.pi * np.arange(100) / 12)
+    values[3] = math.nan
+    axes = plot_autocorrelation(values, 30, seasons=(12, 48)).axes[0]
+    (stems,) = axes.collections
+    tips = np.array([segment[1] for segment in stems.get_segments()])
+    np.testing.assert_allclose(tips, np.column_stack([np.arange(1, 31), autocorrelation(values, 30)[1:]]))
+    assert [text.get_text() for text in axes.texts] == ["12"]
+    (band,) = axes.patches
+    assert band.get_height() == pytest.approx(2 * 1.96 / math.sqrt(99))
+
+
+def test_an_autocorrelation_of_a_constant_is_empty_not_wrong():
+    axes = plot_autocorrelation(np.full(20, 5.0), 5, seasons=(4,)).axes[0]
+    assert all((segment[:, 1] == 0).all() for segment in axes.collections[0].get_segments())
+    axes.figure.draw_without_rendering()
+
+
+def test_mistakes_in_what_is_taken_apart_are_named():
+    found = decompose(panel_of(np.arange(20.0)), seasons=[4])
+    with pytest.raises(OptionError, match=re.escape("no series 'x' in the decomposition, which has 2: 'other', 'a$b$' …")):
+        plot_decomposition(found, "x")
+    for lags in (0, 20):
+        with pytest.raises(OptionError, match=f"lags must be 1 to 19 for 20 steps, got {lags}"):
+            plot_autocorrelation(np.arange(20.0), lags)
+    with pytest.raises(OptionError, match=r"values must be \(T,\), got 2 dimensions"):
+        plot_autocorrelation(np.zeros((2, 20)), 3)
 
 
 def test_mistakes_are_named():

@@ -369,9 +369,7 @@ def test_deepar_says_what_theirs_says_of_the_same_differences() -> None:
     found = network(network.feed(batch, ahead, known)[0])
     np.testing.assert_allclose(found.numpy(force=True), theirs.numpy(force=True), rtol=1e-5)
     _, _, location, deviation = theirs[0, 0]
-    likelihood = (
-        0.5 * ((to_come - location) / deviation) ** 2 + deviation.log() + 0.5 * np.log(2 * np.pi)
-    )  # of one step
+    likelihood = 0.5 * ((to_come - location) / deviation) ** 2 + deviation.log() + 0.5 * np.log(2 * np.pi)  # of one step
     assert network.loss(network, batch).item() == pytest.approx(likelihood.item(), rel=1e-5)
 
 

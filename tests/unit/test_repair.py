@@ -125,7 +125,7 @@ def test_a_frame_without_duplicates_keeps_its_rows_order_and_types():
             "how must be one of sum, mean, median, min, max, first, last, got 'mode'",
             lambda f: resample(f, "h", "mode"),
         ),
-        (OptionError, "keep must be one of last, first, mean, got 'none'", lambda f: drop_duplicates(f, "none")),
+        (OptionError, "keep must be one of last, first, mean, sum, max, got 'none'", lambda f: drop_duplicates(f, "none")),
         (FrequencyError, "unknown freq 'hourly'", lambda f: resample(f, "hourly")),
         (FrequencyError, "freq 3 does not fit: 'ds' holds timestamps, pass an alias such as 'h'", lambda f: resample(f, 3)),
         (FrequencyError, "'ds' holds integer steps, pass an int", lambda f: resample(f.assign(ds=range(len(f))), "h")),
@@ -173,3 +173,70 @@ def test_a_clock_set_back_over_midnight_gives_yesterday_its_rows():
     minutes = pd.date_range("2010-11-06 23:00", periods=122, freq="min", tz="America/St_Johns")  # after 00:00 comes 23:01
     repaired = resample(pd.DataFrame({"ds": minutes, "y": 1.0}), "D", "sum").frame
     assert repaired["y"].tolist() == [119, 3]
+
+
+@pytest.mark.parametrize(("keep", "value"), [("sum", 6.0), ("max", 5.0)])
+def test_rows_of_one_timestamp_may_be_added_up(keep, value):
+    frame = pd.DataFrame({"unique_id": ["a", "a", "b", "a"], "ds": [1, 1, 1, 2], "y": [5, 1, 7, 8], "note": list("pqrs")})
+    repaired = drop_duplicates(frame, keep)
+    assert repaired.frame["y"].tolist() == [value, 7, 8] and repaired.frame["note"].tolist() == ["p", "r", "s"]
+    assert repaired.log[["old", "new"]].to_numpy().tolist() == [[1, value]]
+
+
+@pytest.mark.parametrize(
+    ("freq", "fine", "start", "rows", "left"),
+    [
+        ("D", "h", "2024-01-01 00:00", 48, [24, 24]),
+        ("D", "h", "2024-01-01 01:00", 46, []),
+        ("D", "30min", "2024-01-01 12:00", 48 + 48, [48]),
+        ("W-SUN", "D", "2024-01-03", 5 + 7 + 6, [7]),
+        ("W-SUN", "D", "2024-01-01", 14, [7, 7]),
+        ("MS", "D", "2024-01-01", 31 + 29 + 30, [31, 29]),
+        ("ME", "D", "2024-01-02", 30 + 29 + 31, [29, 31]),
+        ("QE-DEC", "MS", "2024-02-01", 2 + 3 + 3, [3, 3]),
+        ("MS", "B", "2024-01-01", 23 + 21 + 5, [23, 21]),
+        ("YS-JAN", "QS-JAN", "2023-04-01", 3 + 4 + 1, [4]),
+    ],
+)
+def test_the_first_and_last_step_are_left_out_where_rows_of_the_finer_clock_are_missing(freq, fine, start, rows, left):
+    frame = pd.DataFrame({"ds": pd.date_range(start, periods=rows, freq=fine), "y": 1.0})
+    if not left:
+        with pytest.raises(SchemaError, match="partial='drop' leaves nothing: no series holds a whole step"):
+            resample(frame, freq, "sum", partial="drop")
+        return
+    repaired = resample(frame, freq, "sum", partial="drop")
+    assert repaired.frame["y"].tolist() == left
+    gone = repaired.log[repaired.log["step"] == "partial"]
+    assert gone["old"].sum() == rows - sum(left) and gone["new"].isna().all()
+
+
+def test_a_step_of_a_wall_clock_is_whole_with_23_hours_where_the_day_has_no_more():
+    hours = pd.date_range("2024-03-31", periods=23, freq="h", tz="Europe/Berlin")
+    repaired = resample(pd.DataFrame({"ds": hours, "y": 1.0}), "D", "sum", partial="drop")
+    assert repaired.frame["y"].tolist() == [23]
+
+
+def test_a_series_that_holds_no_whole_step_goes_and_others_stay():
+    hours = pd.date_range("2024-01-01", periods=24, freq="h")
+    frame = pd.DataFrame({"unique_id": ["a"] * 20 + ["b"] * 24 + ["c"] * 24, "ds": [*hours[:20], *hours, *hours], "y": 1.0})
+    assert resample(frame, "D", "sum", partial="drop").frame["unique_id"].tolist() == ["b", "c"]
+    with pytest.raises(FrequencyError, match="no series has two rows, so it cannot be told which steps are partial"):
+        resample(frame[:1], "D", partial="drop")
+    with pytest.raises(OptionError, match="partial must be one of keep, drop, got 'cut'"):
+        resample(frame, "D", partial="cut")
+
+
+def test_each_series_has_the_days_of_its_own_zone():
+    zones = {"berlin": "Europe/Berlin", "york": "America/New_York"}
+    parts = [pd.date_range("2024-03-01", periods=48, freq="h", tz=tz) for tz in zones.values()]
+    moments = [one for part in parts for one in part]
+    frame = pd.DataFrame({"unique_id": np.repeat(list(zones), 48), "ds": pd.Series(moments, dtype=object), "y": 1.0})
+    repaired = resample(frame, "D", "sum")
+    assert repaired.frame["y"].tolist() == [24] * 4
+    assert [str(one.tz) for one in repaired.frame["ds"]] == [tz for tz in zones.values() for _ in range(2)]
+    assert panel_from_frame(repaired.frame, freq="D").zones == tuple(zones.values())
+    assert len(drop_duplicates(pd.concat([frame, frame])).frame) == 96
+    lacking = resample(
+        frame.assign(ds=[one + pd.Timedelta("30D") * int(i % 48 > 23) for i, one in enumerate(moments)]), "D"
+    ).frame
+    assert {one.strftime("%H:%M") for one in lacking["ds"]} == {"00:00"}  # also where the clock was put forward in between

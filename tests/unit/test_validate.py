@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def frame_of(**clocks):
 
 def same(one: Panel, other: Panel) -> bool:
     arrays = ("offsets", "timestamps", "target", "covariates")
-    facts = ("series_ids", "freq", "season", "tz", "covariate_names")
+    facts = ("series_ids", "freq", "season", "tz", "zones", "covariate_names")
     return all(getattr(one, name) == getattr(other, name) for name in facts) and all(
         np.array_equal(getattr(one, name), getattr(other, name), equal_nan=name in ("target", "covariates"))
         for name in arrays
@@ -271,7 +272,11 @@ def test_ids_that_are_missing_or_read_the_same_are_refused():
     twins = frame.assign(unique_id=[1] * 24 + ["1"] * 24)
     refused(SchemaError, "ids 1 and '1' in 'unique_id' read the same as text", twins, series="1", field="unique_id")
     lists = frame.assign(unique_id=[[1]] * 48)
-    refused(SchemaError, r"ids in 'unique_id' must be hashable .*; use strings", lists, field="unique_id")
+    twins = frame_of(a=HOURS[:4]).assign(unique_id=["a\0b", "a", "a\0b", "a"])  # pandas takes the two for one
+    message = r"'unique_id' holds ids that .*'a' in row 1 differs from 'a.x00b' after a NUL character only.; remove NUL"
+    refused(SchemaError, message, twins, field="unique_id")
+    assert panel_from_frame(twins.assign(unique_id="a\0b")).series_ids == ("a\0b",)
+    refused(SchemaError, r"'unique_id' holds ids that cannot be told apart .*list.*; use strings", lists, field="unique_id")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +291,10 @@ def test_ids_that_are_missing_or_read_the_same_are_refused():
         (["1066-01-01"] * 4, "1066-01-01.* (lies outside the years 1678 to 2261|is no timestamp)"),
         ([HOURS[0], "x", 3, 4], r"3 rows \(1, 2, 3\): 'x' \(str\) in 'ds' is no timestamp; use datetimes"),
         ([HOURS[0], HOURS[1].tz_localize("UTC")] * 2, "2 rows .*without a zone stand beside others in UTC; localize or convert"),
-        ([HOURS[0].tz_localize("UTC"), HOURS[1].tz_localize("Asia/Tokyo")] * 2, "zone Asia/Tokyo stands beside UTC; convert all"),
+        (
+            [HOURS[0].tz_localize("UTC"), HOURS[1].tz_localize("Asia/Tokyo")] * 2,
+            "zone Asia/Tokyo stands beside UTC in one series; convert all",
+        ),
         (["2024-01-01T00:00Z", "2024-01-01T01:00"] * 2, "without a zone stand beside others in UTC offsets"),
         (np.array(["9999-01-01"] * 4, dtype="M8[s]"), "9999-01-01.* lies outside the years 1678 to 2261"),
         (np.array([2**62, 1, 2, 3]), r"steps in 'ds' must be integers between"),
@@ -661,3 +669,33 @@ def test_lists_of_timestamps_have_the_checks_of_frames():
     refuse(DuplicateError, "series 'a' has 1 timestamp more than once: 2024-01-01;", ["2024-01-01", "2024-01-01", "2024-01-02"])
     mixed = ["2024-01-01T00:00", "2024-01-01T01:00Z", "2024-01-01T02:00"]
     refuse(SchemaError, "series 'a': timestamps without a zone stand beside others in UTC offsets", mixed)
+
+
+# What hypothesis found
+
+
+def test_names_of_columns_that_are_no_names_are_refused():
+    frame = frame_of(a=HOURS)
+    refused(CovariateError, "covariates must be names of columns, got int", frame, covariates=3, field="covariates")
+    refused(SchemaError, r"\['y'\] is no name of a column; use texts", frame, covariates=[["y"]], field="['y']")
+
+
+def test_a_static_frame_with_two_levels_in_its_index_says_that_it_has_no_ids():
+    static = pd.DataFrame({"size": [1.0, 2.0]}, index=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]))
+    message = "static has no column 'unique_id' and no index of that name; it has size"
+    refused(CovariateError, message, frame_of(a=HOURS, b=HOURS), static=static, field="static")
+
+
+def test_lists_of_arrow_are_no_static_features():
+    tags = pd.Series(pd.arrays.ArrowExtensionArray(pa.array([[1], [2]] * 24)))
+    refused(CovariateError, "'tags' holds objects", frame_of(a=HOURS).assign(tags=tags), static=["tags"], field="tags")
+
+
+def test_the_season_can_be_that_of_the_data() -> None:
+    steps = np.arange(200)
+    wave = 10 + 3 * np.sin(2 * np.pi * steps / 12) + np.random.default_rng(0).normal(0, 0.5, 200)
+    frame = pd.DataFrame({"ds": steps, "y": wave})
+    assert panel_from_frame(frame, freq=1, season="auto").season == 12
+    assert panel_from_frame(frame, freq=1).season == 1
+    noise = frame.assign(y=np.random.default_rng(1).normal(size=200))
+    assert panel_from_frame(noise, freq=1, season="auto").season == 1

@@ -19,6 +19,7 @@ from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, Hor
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
+from tsforecast.preprocessing.blocks import let_go, pieces
 
 Covariate = Literal["known-future", "past", "static"]
 COVARIATE_NAMES = {  # kind -> where a panel and the facts of a fit have their names
@@ -69,14 +70,15 @@ class Facts:
 
     @classmethod
     def of(cls, panel: Panel, *, horizon: int, seed: int) -> Self:
-        last = panel.timestamps.max()
+        last = panel.last_timestamps().max()
+        let_go(panel.timestamps)
         return cls(
             horizon=horizon,
             freq=panel.freq,
             season=panel.season,
             trained_until=str(last) if panel.is_integer_clock else str(np.datetime_as_string(last, unit="s")),
             series=len(panel),
-            observations=int(np.isfinite(panel.target).sum()),
+            observations=sum(int(np.isfinite(piece).sum()) for piece in pieces(panel.target)),
             seed=seed,
             covariate_names=panel.covariate_names,
             tz=panel.tz,

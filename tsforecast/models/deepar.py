@@ -55,7 +55,7 @@ class DeepAR(WindowForecaster):
     layers: int = 1  # of the recurrence
     dropout: float = 0.1  # share of the hidden numbers left out at each training step
     scaling: Scaling = "mean_abs"  # of each window: "robust" | "standard" | "mean_abs" | "none"
-    space: Space = "linear"  # "auto" (logarithm unless there are negative values) | "linear"
+    space: Space = "linear"  # "auto" (logarithm, but not with negative values or many zeros) | "linear"
     head: str = "student_t"  # of one step: "student_t" | "normal"; of counts: "negative_binomial" | "poisson"
     calendar: bool = True  # sines and cosines of hour, weekday, month … as covariates
     skip: Skip = "season"  # must stay "season": a step is drawn around the step and the season before
@@ -155,6 +155,7 @@ class DeepARPredictor(WindowPredictor):
             quantile_levels=levels,
             quantiles=np.maximum.accumulate(quantiles, axis=-1),
             tz=panel.tz,
+            zones=panel.zones,
         )
 
     def sample_paths(

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from tsforecast.errors import HistoryTooShort
 from tsforecast.models.base import Callback, Epoch, Forecaster
 from tsforecast.models.window_data import Inputs, WindowData, check_future
+from tsforecast.nn.augment import augment
 from tsforecast.nn.callbacks import TrainingCallback
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.train import Job, TrainResult
 from tsforecast.nn.window_network import WindowBatch
 from tsforecast.panel import FloatArray, Panel
+from tsforecast.preprocessing.blocks import pieces
 from tsforecast.preprocessing.windows import WindowPlan, Windows, last_windows
 
 OF_THE_CLOCK = ("windows_per_s", "epoch_s")  # stay out of the stored model: same data and seed, same files
@@ -76,9 +78,20 @@ class Feed(Generic[Fed]):
 
     def batches(self, epoch: int, device: torch.device) -> Iterator[WindowBatch]:
         data, size, steps = self.on(device), self.config.batch_size or 1, self.config.steps_per_epoch or 1
-        windows = self.plan.sample(size * steps, np.random.default_rng([self.seed, epoch]))
-        for part in parts_of(windows, size):
-            yield data.gather(part)
+        chance, how = np.random.default_rng([self.seed, epoch]), self.config.sampling
+        windows = self.plan.sample(size * steps, chance, sampling=how, half_life=self.config.half_life)
+        for number, part in enumerate(parts_of(windows, size)):
+            yield self._augmented(data.gather(part), part, epoch=epoch, number=number)
+
+    def _augmented(self, batch: WindowBatch, windows: Windows, *, epoch: int, number: int) -> WindowBatch:
+        """The batch as `config.augment` changes it. Chance comes from (seed, epoch, number of the batch) alone."""
+        if not self.config.augment:
+            return batch
+        device = batch.past.device
+        chance = np.random.default_rng([self.seed, epoch, number]).integers(2**63)
+        generator = torch.Generator(device).manual_seed(int(chance))
+        series = torch.from_numpy(windows.series).to(device)
+        return augment(batch, self.config.augment, generator, season=self.panel.season, series=series)
 
     def validate(self, network: nn.Module, device: torch.device) -> float:
         """Loss over the observed steps of the held-out windows."""
@@ -111,14 +124,14 @@ def windows_to_forecast(
         yield batch
 
 
-def training_values(result: TrainResult, network: nn.Module, plan: WindowPlan) -> dict[str, Any]:
+def training_values(result: TrainResult, network: nn.Module, plan: WindowPlan, config: TrainConfig) -> dict[str, Any]:
     """What is stored of a training beside the weights."""
     return {
         "best_epoch": result.best_epoch,
         "best_val_loss": result.best_loss if len(plan.validation) else None,
         "history": [{name: value for name, value in line.items() if name not in OF_THE_CLOCK} for line in result.history],
         "parameters": sum(p.numel() for p in network.parameters()),
-    }
+    } | ({"augment": [asdict(one) for one in config.augment]} if config.augment else {})
 
 
 def as_epoch(callback: Callback | TrainingCallback) -> Callable[[int, dict[str, float]], None] | TrainingCallback:
@@ -151,7 +164,11 @@ def training_identity(recipe: Forecaster, panel: Panel, *more: object) -> str:
     """Changes with anything that changes the training: the recipe, the panel, and `more`."""
     digest = hashlib.sha256(repr((recipe, panel.series_ids, panel.freq, panel.season, panel.static_categories, more)).encode())
     for array in (panel.offsets, panel.target, panel.covariates, panel.past_covariates, panel.static_reals):
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        if array is None:
+            digest.update(b"-")
+        else:
+            for piece in pieces(array):
+                digest.update(np.ascontiguousarray(piece).data)
     return digest.hexdigest()
 
 

@@ -30,7 +30,7 @@ from tsforecast.models.prophet_series import Answer, Progress, Rows, Task, check
 from tsforecast.models.registry import build_model
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel, TimeArray
-from tsforecast.preprocessing.calendar import future_timestamps, wall_from_instants
+from tsforecast.preprocessing.calendar import Zone, future_timestamps, wall_from_instants, zones_of_future, zones_of_rows
 
 MIN_OBSERVED = 5  # observations; with fewer the trend runs through all of them and leaves no noise to estimate
 
@@ -172,6 +172,7 @@ class ProphetPredictor(Predictor):
             quantile_levels=levels,
             quantiles=quantiles,
             tz=panel.tz,
+            zones=panel.zones,
             fallbacks=tuple(fallbacks),
         )
 
@@ -194,7 +195,7 @@ class ProphetPredictor(Predictor):
     def _answers(self, panel: Panel, timestamps: TimeArray, future: FloatArray | None, levels: tuple[float, ...]) -> list[Answer]:
         _check_panel(panel)
         _check_future(panel, future)
-        wall = _wall(timestamps, panel.tz)
+        wall = _wall(timestamps, zones_of_future(panel))
         tasks = []
         for i, task in enumerate(_tasks(self.recipe, panel)):
             covariates = np.zeros((wall.shape[1], 0)) if future is None else np.asarray(future[i], dtype=np.float64)
@@ -237,7 +238,7 @@ class ProphetPredictor(Predictor):
 
 
 def _tasks(recipe: ProphetOptions, panel: Panel) -> Iterator[Task]:
-    wall = _wall(panel.timestamps, panel.tz)
+    wall = _wall(panel.timestamps, zones_of_rows(panel))
     covariates = np.zeros((len(panel.target), 0)) if panel.covariates is None else panel.covariates
     for i, series_id in enumerate(panel.series_ids):
         rows = slice(panel.offsets[i], panel.offsets[i + 1])
@@ -250,7 +251,7 @@ def _tasks(recipe: ProphetOptions, panel: Panel) -> Iterator[Task]:
         yield Task(series_id=series_id, fingerprint=digest.digest(), history=history, y=y)
 
 
-def _wall(timestamps: TimeArray, tz: str | None) -> npt.NDArray[np.datetime64]:
+def _wall(timestamps: TimeArray, tz: Zone) -> npt.NDArray[np.datetime64]:
     """Prophet knows no time zones: daily patterns and holidays follow the clock on the wall."""
     return wall_from_instants(timestamps.astype("datetime64[ns]"), tz)
 

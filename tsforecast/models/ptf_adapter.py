@@ -126,7 +126,7 @@ class PtfForecaster(Forecaster):
     hidden: int = 32  # width of the network
     dropout: float = 0.1  # share of the hidden numbers left out at each training step
     scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
-    space: Space = "auto"  # in which windows are seen: "auto" (logarithm unless there are negative values) | "linear"
+    space: Space = "auto"  # in which windows are seen: "auto" (logarithm, but not with negative values or many zeros) | "linear"
     calibrate: bool = True  # widen or narrow the quantiles to what the held-out windows showed
     calendar: bool = False  # sines and cosines of hour, weekday, month … as covariates
 
@@ -244,7 +244,7 @@ class PtfForecaster(Forecaster):
             network=network,
             inputs=inputs,
             spread=conformal_spread(feed, batch_size=PREDICT_BATCH) if self.calibrate else np.ones(len(LEVELS)),
-            values=training_values(result, network, plan),
+            values=training_values(result, network, plan, config),
         )
 
 
@@ -421,6 +421,7 @@ class PtfPredictor(Predictor):
             quantile_levels=levels,
             quantiles=interpolate_levels(np.concatenate(parts), LEVELS, levels),
             tz=panel.tz,
+            zones=panel.zones,
         )
 
     def batches(self, panel: Panel, steps: int, future: FloatArray | None) -> Iterator[WindowBatch]:

@@ -105,6 +105,7 @@ class SeasonalNaivePredictor(Predictor):
             quantile_levels=levels,
             quantiles=quantiles,
             tz=panel.tz,
+            zones=panel.zones,
         )
 
     def _check_length(self, panel: Panel) -> None:

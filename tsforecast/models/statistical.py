@@ -127,6 +127,7 @@ class StatisticalPredictor(Predictor):
             quantile_levels=levels,
             quantiles=quantiles,
             tz=panel.tz,
+            zones=panel.zones,
             fallbacks=fallbacks,
         )
 

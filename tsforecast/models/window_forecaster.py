@@ -27,7 +27,7 @@ from tsforecast.models.feeding import (
     windows_to_forecast,
 )  # fmt: skip
 from tsforecast.models.transfer import Start, take_over
-from tsforecast.models.window_data import Inputs
+from tsforecast.models.window_data import Inputs, first_negative
 from tsforecast.nn.config import TrainConfig
 from tsforecast.nn.heads import HEADS
 from tsforecast.nn.lr_finder import LearningRateSearch, find_learning_rate
@@ -53,7 +53,7 @@ class WindowForecaster(Forecaster):
     layers: int = 2  # of the core
     dropout: float = 0.2  # share of the hidden numbers left out at each training step
     scaling: Scaling = "robust"  # of each window: "robust" | "standard" | "mean_abs" | "none"
-    space: Space = "auto"  # in which windows are seen: "auto" (logarithm unless there are negative values) | "linear"
+    space: Space = "auto"  # in which windows are seen: "auto" (logarithm, but not with negative values or many zeros) | "linear"
     calibrate: bool = True  # widen or narrow the quantiles to what the held-out windows showed
     head: str = "quantile"  # what is forecast and lost, by its name in nn/heads.py: "quantile", "student_t", "mae" …
     skip: Skip = "season"  # what a forecast is a correction of: "season" (the last seasons) | "last" (value) | "none"
@@ -177,7 +177,7 @@ class WindowForecaster(Forecaster):
             network=network,
             inputs=feed.inputs,
             spread=self.measured_spread(feed) if calibrated else np.ones(len(LEVELS)),
-            values=training_values(result, network, plan),
+            values=training_values(result, network, plan, feed.config),
         )
 
     def measured_spread(self, feed: Feed[WindowNetwork]) -> FloatArray:
@@ -260,6 +260,7 @@ class WindowPredictor(Predictor):
             quantile_levels=levels,
             quantiles=interpolate_levels(quantiles, LEVELS, levels),
             tz=panel.tz,
+            zones=panel.zones,
         )
 
     def batches(
@@ -314,11 +315,11 @@ def default_patch(season: int) -> int:
 
 
 def _check_not_negative(panel: Panel, head: str) -> None:
-    for series_id, target in panel:
-        if (target < 0).any():
-            raise SchemaError(
-                f"series {series_id!r} has a target of {np.nanmin(target):g}, head {head!r} is of numbers from 0 on; "
-                "use head 'quantile', 'normal' or 'student_t'",
-                series_id=series_id,
-                field="target",
-            )
+    rows = first_negative(panel)
+    for i in np.flatnonzero(rows < len(panel.target))[:1]:
+        raise SchemaError(
+            f"series {panel.series_ids[i]!r} has a target of {panel.target[rows[i]]:g}, head {head!r} is of numbers from 0 on; "
+            "use head 'quantile', 'normal' or 'student_t'",
+            series_id=panel.series_ids[i],
+            field="target",
+        )

@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Literal
 
 from tsforecast.errors import OptionError
+from tsforecast.nn.augmentations import AnyAugmentation, check_augmentations
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,6 +16,8 @@ class TrainConfig:
     steps_per_epoch: int | None = None
     max_seconds: float | None = None  # wall-clock budget; the epoch under way is finished, the best one kept
     batch_size: int | None = None  # windows per optimiser step
+    sampling: Literal["windows", "series", "recent"] = "windows"  # which windows: each as likely | each series | newer ones more
+    half_life: int | None = None  # steps of age that halve the weight of a window in "recent"; None = the context
     learning_rate: float | None = None
     optimizer: str = "adamw"  # adam | adamw | sgd | momentum | rmsprop | adagrad
     momentum: float = 0.9  # of the optimiser "momentum"
@@ -31,6 +34,7 @@ class TrainConfig:
     average: Literal["ema", "snapshots", "none"] | None = None  # of the weights; None = "ema" where average_decay says so
     average_decay: float | None = None  # of the exponential moving average of the weights; 0 = no averaging
     snapshots: int = 5  # last epochs whose weights "snapshots" averages
+    augment: tuple[AnyAugmentation, ...] = ()  # changes of training windows, in this order; () = none
     compile: bool = False  # torch.compile the network; needs a C++ compiler, or Triton on CUDA
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"  # "auto" | "cpu" | "cuda"
@@ -54,6 +58,10 @@ class TrainConfig:
                 raise OptionError(f"train.{name} must lie in [0, 1), got {value!r}", field=f"train.{name}")
         if not isinstance(self.compile, bool):
             raise OptionError(f"train.compile must be true or false, got {self.compile!r}", field="train.compile")
+        if self.half_life is not None and self.sampling != "recent":
+            message = f"train.half_life is for train.sampling 'recent', which is {self.sampling!r}; leave one of them out"
+            raise OptionError(message, field="train.half_life")
+        check_augmentations(self.augment, "train.augment")
         if self.average == "ema" and self.average_decay == 0:
             raise OptionError(
                 "train.average is 'ema', which needs a decay, and train.average_decay is 0; give it 0.99, or average 'none'",
@@ -69,13 +77,14 @@ class TrainConfig:
 OPTIMIZERS = ("adam", "adamw", "sgd", "momentum", "rmsprop", "adagrad")
 CHOICES = {
     "optimizer": OPTIMIZERS,
+    "sampling": ("windows", "series", "recent"),
     "schedule": ("plateau", "cosine", "one_cycle", "constant"),
     "average": ("ema", "snapshots", "none"),
     "precision": ("32-true", "16-mixed", "bf16-mixed"),
     "accelerator": ("auto", "cpu", "cuda"),
 }
 MAY_BE_OPEN = ("schedule", "average")
-WHOLE_POSITIVE = ("max_epochs", "steps_per_epoch", "batch_size", "patience", "threads", "workers", "snapshots")
+WHOLE_POSITIVE = ("max_epochs", "steps_per_epoch", "batch_size", "patience", "threads", "workers", "snapshots", "half_life")
 WHOLE_OR_ZERO = ("warmup_steps", "plateau_patience")
 POSITIVE = ("max_seconds", "learning_rate", "plateau_factor", "min_learning_rate")
 NOT_NEGATIVE = ("weight_decay", "l1", "l2", "clip_norm")

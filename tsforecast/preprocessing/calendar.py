@@ -1,11 +1,12 @@
 """A frequency and timestamps -> places on its grid, the timestamps that follow, its season, calendar features.
 
 Two kinds of clock. Steps shorter than a day (and integer steps) are lengths of time: absolute, the same in every zone.
-Days and longer steps (D, B, W, months, quarters, years) follow the wall clock of the panel's zone, so that "every day at
+Days and longer steps (D, B, W, months, quarters, years) follow the wall clock of the series' zone, so that "every day at
 noon" stays at noon when summer time begins.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,13 +15,14 @@ import numpy.typing as npt
 
 from tsforecast.errors import FrequencyError, HorizonError
 from tsforecast.panel import FloatArray, IntArray, Panel, TimeArray
+from tsforecast.preprocessing.blocks import let_go
 
 Instants = npt.NDArray[np.datetime64]
 BoolArray = npt.NDArray[np.bool_]
 
 DAY = 86_400 * 10**9  # ns
 LAST_NANOSECOND = 2**63 - 1  # since 1970: April 2262
-MOST_STEPS = 10**6  # of a calendar unit in one step, as in "2W"
+MOST_STEPS = 10**6  # of a calendar unit in one step, as in "2W", and ahead
 TICKS = {"h": 3600 * 10**9, "min": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # ns, longest first
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -37,6 +39,17 @@ _OTHER_NAMES = {  # what pandas called them once, or calls them in lower case
 _WORDS = {"hour": "h", "dai": "D", "day": "D", "week": "W", "month": "MS", "quarter": "QS", "year": "YS", "annual": "YS",
           "minut": "min", "second": "s"}  # fmt: skip
 _PERIODS = {"Q": 3, "Y": 12}  # months
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Zones:
+    """Wall clocks of several zones at once: which of them each moment of an array is read on."""
+
+    names: tuple[str, ...]  # (Z,) IANA names
+    which: IntArray  # index into names of each moment; its shape broadcasts to that of the moments
+
+
+Zone = str | Zones | None  # of an array of moments: one for all, one for each, or none (naive)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,28 +206,60 @@ def _share(whole: int, part: int) -> int:
 # Instants and the wall clock
 
 
-def wall_from_instants(instants: Instants, tz: str | None) -> Instants:
+def zones_at(tz: str | None, zones: Sequence[str], series: IntArray) -> Zone:
+    """The zone of each moment of an array (…) whose series are `series` (…): that of `zones` (S,), or `tz` where these are ()."""
+    if not zones:
+        return tz
+    place = {name: i for i, name in enumerate(dict.fromkeys(zones))}
+    return Zones(names=tuple(place), which=np.array([place[name] for name in zones], dtype=np.int64)[series])
+
+
+def zones_of_rows(panel: Panel) -> Zone:
+    """Zone of each row's wall clock: `tz` of the panel, or (N,)."""
+    if not panel.zones:
+        return panel.tz
+    return zones_at(panel.tz, panel.zones, np.repeat(np.arange(len(panel)), panel.lengths))
+
+
+def zones_of_future(panel: Panel) -> Zone:
+    """Zone of the wall clock of each series' future: `tz` of the panel, or (S, 1), which broadcasts to (S, H)."""
+    return zones_at(panel.tz, panel.zones, np.arange(len(panel))[:, None])
+
+
+def wall_from_instants(instants: Instants, tz: Zone) -> Instants:
     """What a clock on the wall of `tz` shows at these instants; any shape, datetime64[ns]."""
     if tz is None or tz == "UTC":
         return instants
+    if isinstance(tz, Zones):
+        return _zone_by_zone(wall_from_instants, instants, tz)
     import pandas as pd
 
     index = pd.DatetimeIndex(instants.ravel()).tz_localize("UTC").tz_convert(tz).tz_localize(None)
     return index.to_numpy().astype("datetime64[ns]").reshape(instants.shape)
 
 
-def instants_from_wall(wall: Instants, tz: str | None) -> Instants:
+def instants_from_wall(wall: Instants, tz: Zone) -> Instants:
     """The instants (UTC) at which a clock on the wall of `tz` shows `wall`; any shape, datetime64[ns].
 
     A time that the change to summer time skips gives the first instant after it; one that comes twice, the first.
     """
     if tz is None or tz == "UTC":
         return wall
+    if isinstance(tz, Zones):
+        return _zone_by_zone(instants_from_wall, wall, tz)
     import pandas as pd
 
     first = np.ones(wall.size, dtype=bool)  # "is summer time", which comes first
     index = pd.DatetimeIndex(wall.ravel()).tz_localize(tz, ambiguous=first, nonexistent="shift_forward").tz_convert("UTC")
     return index.tz_localize(None).to_numpy().astype("datetime64[ns]").reshape(wall.shape)
+
+
+def _zone_by_zone(convert: Callable[[Instants, Zone], Instants], moments: Instants, zones: Zones) -> Instants:
+    which = np.broadcast_to(zones.which, moments.shape)
+    converted = np.empty_like(moments)
+    for number in np.unique(zones.which):
+        converted[which == number] = convert(moments[which == number], zones.names[number])
+    return converted
 
 
 # The grid: dates <-> ordinals (days, weekdays, weeks, months … since 1970)
@@ -281,12 +326,13 @@ def places_of(clock: Clock, wall: Instants) -> tuple[IntArray, IntArray, BoolArr
     return ordinals, since, (since >= 0) & (since < DAY) & ((ordinals - clock.phase) % clock.cycle == 0)
 
 
-def grid_positions(clock: Clock, timestamps: TimeArray, offsets: IntArray, tz: str | None = None) -> tuple[IntArray, BoolArray]:
+def grid_positions(clock: Clock, timestamps: TimeArray, offsets: IntArray, tz: Zone = None) -> tuple[IntArray, BoolArray]:
     """Steps from the first row of its series to each row, and whether the row is on that series' grid; both (N,).
 
     Args:
         timestamps: (N,) instants in UTC or integer steps, ascending inside each series.
         offsets: (S + 1,), no series empty.
+        tz: one zone, or that of each row (N,).
     """
     lengths = np.diff(offsets)
     if clock.absolute:
@@ -300,13 +346,14 @@ def grid_positions(clock: Clock, timestamps: TimeArray, offsets: IntArray, tz: s
     same_time = since == first_since
     if tz is not None and not same_time.all():  # times that the change to summer time moved
         odd = np.flatnonzero(~same_time)
-        meant = instants_from_wall(_moments(clock, ordinals[odd], first_since[odd]), tz)
+        zone = Zones(names=tz.names, which=tz.which[odd]) if isinstance(tz, Zones) else tz
+        meant = instants_from_wall(_moments(clock, ordinals[odd], first_since[odd]), zone)
         same_time[odd] = meant == timestamps[odd]
     return positions, on_grid & (rest == 0) & same_time
 
 
-def advance(clock: Clock, origins: TimeArray, steps: IntArray, tz: str | None = None) -> TimeArray:
-    """The timestamps `steps` after `origins` on the clock's grid; the two are broadcast together.
+def advance(clock: Clock, origins: TimeArray, steps: IntArray, tz: Zone = None) -> TimeArray:
+    """The timestamps `steps` after `origins` on the clock's grid; the two are broadcast together, and so is `tz`.
 
     Raises:
         FrequencyError: an origin is not on the grid, or a timestamp lies outside what 64-bit nanoseconds hold.
@@ -341,21 +388,27 @@ def _refuse_beyond(places: IntArray, steps: IntArray, step: int, last: int) -> N
 
 def future_timestamps(panel: Panel, horizon: int) -> TimeArray:
     """Timestamps of the `horizon` steps after each series of `panel`, (S, H), of the panel's own kind."""
-    return future_timestamps_after(panel.last_timestamps(), panel.freq, horizon, tz=panel.tz)
+    last = panel.last_timestamps()
+    let_go(panel.timestamps)
+    return future_timestamps_after(last, panel.freq, horizon, tz=zones_of_future(panel))
 
 
-def future_timestamps_after(last: TimeArray, freq: str | int, horizon: int, tz: str | None = None) -> TimeArray:
+def future_timestamps_after(last: TimeArray, freq: str | int, horizon: int, tz: Zone = None) -> TimeArray:
     """The `horizon` timestamps after each of `last` (S,), (S, H): datetime64[ns] instants in UTC, or int64 steps.
 
+    `tz` is one zone, or that of each series, (S, 1).
+
     Raises:
-        HorizonError: the horizon is not a positive int.
+        HorizonError: the horizon is not a positive int, or beyond a million.
         FrequencyError: a last timestamp is not on the clock of `freq`.
     """
     if not isinstance(horizon, (int, np.integer)) or isinstance(horizon, bool) or horizon < 1:
         raise HorizonError(f"horizon must be a positive number of steps, got {horizon!r}", field="horizon")
+    if horizon > MOST_STEPS:
+        raise HorizonError(f"horizon must be at most {MOST_STEPS} steps, got {horizon}", field="horizon")
     clock = clock_of(freq)
     steps = np.arange(1, horizon + 1)
-    if clock.absolute or len(last) < 2:
+    if clock.absolute or len(last) < 2 or isinstance(tz, Zones):
         return advance(clock, last[:, None], steps[None, :], tz)
     _, chosen, which = np.unique(last, return_index=True, return_inverse=True)  # most series of a panel end together
     return advance(clock, last[chosen][:, None], steps[None, :], tz)[which]
@@ -364,12 +417,12 @@ def future_timestamps_after(last: TimeArray, freq: str | int, horizon: int, tz: 
 # Calendar features
 
 
-def calendar_features(timestamps: TimeArray, freq: str | int, tz: str | None = None) -> tuple[FloatArray, tuple[str, ...]]:
+def calendar_features(timestamps: TimeArray, freq: str | int, tz: Zone = None) -> tuple[FloatArray, tuple[str, ...]]:
     """Where each timestamp stands in the cycles of the calendar, as (…, C) sines and cosines in [-1, 1], and their names.
 
     Only cycles that change from step to step at `freq` are there, read off the wall clock of `tz`: hourly data have
     hour_of_day, day_of_week, day_of_month and day_of_year, monthly data month_of_year; years and integer steps none.
-    Works for a future (S, H) as for a panel (N,); the last axis is the new one.
+    Works for a future (S, H) as for a panel (N,), with zones_of_future and zones_of_rows; the last axis is the new one.
     """
     clock = clock_of(freq)
     fields = _fields_that_vary(clock)

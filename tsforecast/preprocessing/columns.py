@@ -2,7 +2,8 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tsforecast.errors import CovariateError, DataError, SchemaError
-from tsforecast.panel import FloatArray, IntArray, TimeArray
+from tsforecast.panel import FloatArray, IntArray, TimeArray, zone_fields
 from tsforecast.preprocessing.calendar import Instants, wall_from_instants
 
 ISO = re.compile(
@@ -20,6 +21,9 @@ ISO = re.compile(
 YEARS = (1678, 2261)  # whole years that 64-bit nanoseconds hold
 ISO_HELP = "write ISO 8601 such as 2024-01-31 or 2024-01-31T06:00:00"
 SHOWN = 3  # culprits named in a message
+BLOCK = 2**20  # rows compared at once
+
+Refuse = Callable[[Any, str], SchemaError]  # (rows that are wrong, what is wrong) -> the error that names them
 
 
 def column_of(frame: pd.DataFrame, name: str, option: str) -> pd.Series:
@@ -59,14 +63,36 @@ def read_ids(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
         SchemaError: an id is missing or cannot be hashed, or two ids read the same as text.
     """
     name = str(column.name)
-    try:
-        codes, uniques = pd.factorize(column)
-    except (TypeError, ValueError) as error:
-        raise SchemaError(f"ids in {name!r} must be hashable ({error}); use strings", field=name) from error
+    codes, ids = distinct(column, "ids that cannot be told apart", "use strings")
     if (codes < 0).any():
         rows = np.flatnonzero(codes < 0)
         raise SchemaError(f"{name!r} is missing in {some_rows(rows)}; drop these rows or name their series", field=name)
-    return codes.astype(np.int64), ids_as_text(list(uniques), name)
+    return codes, ids_as_text(ids, name)
+
+
+def distinct(column: pd.Series, problem: str, way_out: str) -> tuple[IntArray, list[Any]]:
+    """Number of each row's value (N,), -1 where it is missing, and the values, in order of first appearance.
+
+    Raises:
+        SchemaError: "`name` holds `problem` (why); `way_out`" where values cannot be hashed, and where texts are the same up
+            to a NUL character: pandas takes them for one.
+    """
+    name = str(column.name)
+    try:
+        codes, uniques = pd.factorize(column)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise SchemaError(f"{name!r} holds {problem} ({error}); {way_out}", field=name) from error
+    values = list(uniques)
+    dtype = column.dtype
+    of_python = dtype == np.dtype(object) or (isinstance(dtype, pd.StringDtype) and dtype.storage == "python")
+    if of_python and all(isinstance(one, str) for one in values):
+        texts, known = column.to_numpy(dtype=object), np.array(values, dtype=object)
+        for start in range(0, len(codes), BLOCK):
+            there = start + np.flatnonzero(codes[start : start + BLOCK] >= 0)
+            for row in there[known[codes[there]] != texts[there]][:1]:
+                shown = f"{texts[row][:40]!r} in row {row} differs from {known[codes[row]][:40]!r} after a NUL character only"
+                raise SchemaError(f"{name!r} holds {problem} ({shown}); remove NUL characters", field=name)
+    return codes.astype(np.int64), values
 
 
 def ids_as_text(ids: Sequence[object], field: str) -> tuple[str, ...]:
@@ -94,24 +120,42 @@ def some_rows(rows: IntArray) -> str:
 # Timestamps
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Times:
+    """When the rows of many series were, and on which wall clocks."""
+
+    moments: TimeArray  # (N,) datetime64[ns] instants in UTC (naive ones as given) | int64 steps
+    tz: str | None = None  # zone that all series share; None = naive
+    zones: tuple[str, ...] = ()  # (S,) where they differ
+
+
 def read_times(column: pd.Series, codes: IntArray, ids: tuple[str, ...]) -> tuple[TimeArray, str | None]:
-    """Timestamps (N,) as datetime64[ns] instants in UTC (naive ones as given) or int64 steps, and the zone.
+    """As `read_zoned_times`, (timestamps (N,), zone), where all series must share one zone."""
+    times = read_zoned_times(column, codes, ids)
+    for i in [i for i, zone in enumerate(times.zones) if zone != times.zones[0]][:1]:
+        raise SchemaError(
+            f"series {ids[i]!r} has zone {times.zones[i]}, series {ids[0]!r} {times.zones[0]}; "
+            f"convert all to one zone, as in .dt.tz_convert({times.zones[0]!r})",
+            series_id=ids[i],
+            field=str(column.name),
+        )
+    return times.moments, times.tz
+
+
+def read_zoned_times(column: pd.Series, codes: IntArray, ids: tuple[str, ...]) -> Times:
+    """Timestamps of the rows, each series on one wall clock.
 
     Args:
-        column: integers, datetimes of any unit and zone, periods (their start), dates, or ISO 8601 texts.
+        column: integers, datetimes of any unit and zone, periods (their start), dates, or ISO 8601 texts; Python objects
+            of different zones where each series has one.
         codes: (N,) number of each row's series, for messages.
         ids: (S,)
 
     Raises:
-        SchemaError: another type, a missing or impossible timestamp, naive and aware ones mixed, or several zones.
+        SchemaError: another type, a missing or impossible timestamp, naive and aware ones mixed, or a series of two zones.
     """
     name = str(column.name)
-
-    def refuse(rows: IntArray, problem: str) -> SchemaError:
-        series_id = ids[codes[rows[0]]]
-        where = f"series {series_id!r}, {some_rows(rows)}"
-        return SchemaError(f"{where}: {problem}", series_id=series_id, field=name)
-
+    refuse = refusal(codes, ids, name)
     missing = np.flatnonzero(column.isna().to_numpy())
     if len(missing):
         raise refuse(missing, f"timestamp {name!r} is missing (NaT); drop these rows or fill it")
@@ -119,18 +163,28 @@ def read_times(column: pd.Series, codes: IntArray, ids: tuple[str, ...]) -> tupl
     if isinstance(dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
     elif dtype.kind in "iu":
-        return _steps(column, refuse), None
+        return Times(moments=_steps(column, refuse))
     elif dtype.kind in "OTU" or isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
-        return _read_objects(column, refuse)
+        return _read_objects(column, codes, refuse)
     elif dtype.kind != "M":
         raise SchemaError(f"{name!r} is of type {dtype}: use datetimes, ISO 8601 texts or integer steps", field=name)
     index = pd.DatetimeIndex(column)
     if index.tz is None:
-        return _nanoseconds(index, refuse), None
-    return _nanoseconds(index.tz_convert("UTC").tz_localize(None), refuse), zone_name(index.tz, name)
+        return Times(moments=_nanoseconds(index, refuse))
+    return Times(moments=_nanoseconds(index.tz_convert("UTC").tz_localize(None), refuse), tz=zone_name(index.tz, name))
 
 
-def _steps(column: pd.Series, refuse: Any) -> IntArray:
+def refusal(codes: IntArray, ids: tuple[str, ...], field: str) -> Refuse:
+    """What makes an error about rows of a frame, which names the series of the first one."""
+
+    def refuse(rows: IntArray, problem: str) -> SchemaError:
+        series_id = ids[codes[rows[0]]]
+        return SchemaError(f"series {series_id!r}, {some_rows(rows)}: {problem}", series_id=series_id, field=field)
+
+    return refuse
+
+
+def _steps(column: pd.Series, refuse: Refuse) -> IntArray:
     """Integer steps; those that would leave 62 bits, where differences still fit, are refused."""
     try:
         numbers = column.to_numpy(dtype=np.int64)
@@ -142,7 +196,7 @@ def _steps(column: pd.Series, refuse: Any) -> IntArray:
     return numbers
 
 
-def _nanoseconds(index: pd.DatetimeIndex, refuse: Any) -> Instants:
+def _nanoseconds(index: pd.DatetimeIndex, refuse: Refuse) -> Instants:
     years = index.year.to_numpy()
     outside = np.flatnonzero((years < YEARS[0]) | (years > YEARS[1]))
     if len(outside):
@@ -160,52 +214,65 @@ def zone_name(zone: Any, name: str) -> str:
     return text
 
 
-def _read_objects(column: pd.Series, refuse: Any) -> tuple[TimeArray, str | None]:
+def _read_objects(column: pd.Series, codes: IntArray, refuse: Refuse) -> Times:
     """Texts, or Python objects of one kind; each distinct one is looked at once."""
     name = str(column.name)
     if pd.api.types.infer_dtype(column, skipna=True) == "integer":
-        return _steps(column, refuse), None
-    try:
-        which, uniques = pd.factorize(column.astype(object))
-    except TypeError as error:
-        raise SchemaError(f"{name!r} holds objects that are no timestamps ({error}); {ISO_HELP}", field=name) from error
-    values = list(uniques)
+        return Times(moments=_steps(column, refuse))
+    which, values = distinct(column.astype(object), "objects that are no timestamps", ISO_HELP)
 
     def rows(bad: Iterable[int]) -> IntArray:
         return np.flatnonzero(np.isin(which, list(bad)))
 
     if all(isinstance(one, str) for one in values):
         moments, tz = parse_texts(values, name, lambda bad, problem: refuse(rows(bad), problem))
-        return moments[which], tz
+        return Times(moments=moments[which], tz=tz)
     odd = [i for i, one in enumerate(values) if not isinstance(one, (dt.date, np.datetime64))]
     if odd:
         shown = f"{str(values[odd[0]])[:40]!r} ({type(values[odd[0]]).__name__})"
         raise refuse(rows(odd), f"{shown} in {name!r} is no timestamp; use datetimes, ISO 8601 texts or integer steps")
-    zones = [getattr(one, "tzinfo", None) for one in values]
-    _check_zones([None if zone is None else str(zone) for zone in zones], lambda bad, problem: refuse(rows(bad), problem))
+    zones = _zones_of_objects(column, codes, refuse)
     try:
-        index = pd.DatetimeIndex(pd.to_datetime(pd.Index(values, dtype=object), utc=zones[0] is not None))
+        index = pd.DatetimeIndex(pd.to_datetime(pd.Index(values, dtype=object), utc=bool(zones)))
     except (ValueError, OverflowError) as error:
         raise SchemaError(f"{name!r} cannot be read as datetimes: {error}; {ISO_HELP}", field=name) from error
     naive = index if index.tz is None else index.tz_convert("UTC").tz_localize(None)
     moments = _nanoseconds(naive, lambda bad, problem: refuse(rows(bad), problem))
-    return moments[which], None if zones[0] is None else zone_name(zones[0], name)
+    return Times(moments=moments[which], **(zone_fields(zones) if zones else {}))
 
 
-def _check_zones(zones: list[str | None], refuse: Any) -> None:
+def _zones_of_objects(column: pd.Series, codes: IntArray, refuse: Refuse) -> list[str]:
+    """Zone of each series (S,); [] where there is none.
+
+    Row by row: one instant in two zones is one value to pandas.
+    """
+    names: dict[Any, str | None] = {None: None}
+    for zone in {getattr(one, "tzinfo", None) for one in column}:
+        names[zone] = None if zone is None else zone_name(zone, str(column.name))
+    zones = [names[getattr(one, "tzinfo", None)] for one in column]
+    _check_zoned(zones, refuse)
+    if zones[0] is None:
+        return []
+    texts = np.array(zones, dtype=object)
+    mine = texts[np.unique(codes, return_index=True)[1]]  # (S,)
+    other = np.flatnonzero(texts != mine[codes])
+    if len(other):
+        its, beside = mine[codes[other[0]]], texts[other[0]]
+        other = other[(codes[other] == codes[other[0]]) & (texts[other] == beside)]
+        raise refuse(other, f"zone {beside} stands beside {its} in one series; convert all of it, as in .dt.tz_convert({its!r})")
+    return [str(zone) for zone in mine]
+
+
+def _check_zoned(zones: list[str | None], refuse: Refuse) -> None:
+    """Refuse moments without a zone beside moments with one."""
     naive = [i for i, zone in enumerate(zones) if zone is None]
     if naive and len(naive) < len(zones):
         zone = next(one for one in zones if one is not None)
-        raise refuse(naive, f"timestamps without a zone stand beside others in {zone}; localize or convert all of them")
-    names = list(dict.fromkeys(zones))
-    if len(names) > 1:
-        other = [i for i, zone in enumerate(zones) if zone == names[1]]
-        raise refuse(
-            other, f"zone {names[1]} stands beside {names[0]}; convert all to one zone, as in .dt.tz_convert({names[0]!r})"
-        )
+        rows = np.array(naive, dtype=np.int64)
+        raise refuse(rows, f"timestamps without a zone stand beside others in {zone}; localize or convert all of them")
 
 
-def parse_texts(values: list[str], name: str, refuse: Any) -> tuple[Instants, str | None]:
+def parse_texts(values: list[str], name: str, refuse: Refuse) -> tuple[Instants, str | None]:
     """(instants, "UTC" where the texts have offsets); offsets may differ, as they do across the change to summer time."""
     matches = [ISO.fullmatch(text.strip()) for text in values]
     texts = ["" if match is None else match.group(1) for match in matches]
@@ -217,7 +284,7 @@ def parse_texts(values: list[str], name: str, refuse: Any) -> tuple[Instants, st
             raise refuse(bad, f"{values[bad[0]][:40]!r} in {name!r} is no timestamp; {ISO_HELP}")
         moments = _nanoseconds(parsed, refuse)
     offsets = [match.group(2) for match in matches if match is not None]
-    _check_zones([None if offset is None else "UTC offsets" for offset in offsets], refuse)
+    _check_zoned([None if offset is None else "UTC offsets" for offset in offsets], refuse)
     if offsets[0] is None:
         return moments, None
     return moments - np.array([_minutes(offset) for offset in offsets], dtype="timedelta64[m]"), "UTC"

@@ -11,6 +11,7 @@ from tsforecast.preprocessing.calendar import (
     WEEKDAYS,
     BoolArray,
     Instants,
+    Zone,
     clock_of,
     normalise_freq,
     places_of,
@@ -22,7 +23,7 @@ RARE = 0.05  # share of steps below which a small step is taken for a mistake ra
 DENSE = 20  # a common divisor of the steps is the frequency only where the mean step is at most this many of it
 
 
-def infer_freq(timestamps: TimeArray, offsets: IntArray, tz: str | None = None) -> str | int | None:
+def infer_freq(timestamps: TimeArray, offsets: IntArray, tz: Zone = None) -> str | int | None:
     """The canonical frequency of the series together; None where no series has two rows.
 
     Rows that are missing or stand off the clock do not change the answer as long as most steps are right.
@@ -30,7 +31,7 @@ def infer_freq(timestamps: TimeArray, offsets: IntArray, tz: str | None = None) 
     Args:
         timestamps: (N,) instants in UTC or integer steps, ascending without repeats inside each series.
         offsets: (S + 1,), no series empty.
-        tz: zone whose wall clock days and longer steps follow.
+        tz: zone whose wall clock days and longer steps follow, or that of each row (N,).
     """
     inner = np.ones(len(timestamps), dtype=bool)  # rows with a row before them in their series
     inner[offsets[:-1]] = False

@@ -11,12 +11,14 @@ from tsforecast.preprocessing.calendar import (
     DAY,
     BoolArray,
     Clock,
+    Zone,
     advance,
     clock_of,
     default_season,
     grid_positions,
     places_of,
     wall_from_instants,
+    zones_at,
 )
 from tsforecast.preprocessing.columns import SHOWN, show_times
 from tsforecast.preprocessing.frequency import infer_freq
@@ -40,7 +42,16 @@ class Rows:
     past_covariates: FloatArray | None = None  # (N, P)
     past_covariate_names: tuple[str, ...] = ()
     tz: str | None = None
+    zones: tuple[str, ...] = ()  # (S,) where each series has a wall clock of its own
     time_field: str = "ds"  # what the caller calls the timestamps, for messages
+
+    @property
+    def clocks(self) -> Zone:
+        """Zone of each row's wall clock: one for all, or (N,)."""
+        return zones_at(self.tz, self.zones, self.codes)
+
+    def zone_of(self, series: int) -> str | None:
+        return self.zones[series] if self.zones else self.tz
 
 
 def panel_from_rows(
@@ -65,7 +76,7 @@ def panel_from_rows(
     rows, offsets = _in_order(rows)
     _refuse_duplicates(rows, offsets)
     clock = clock_for(rows, offsets, freq)
-    positions, on_grid = grid_positions(clock, rows.timestamps, offsets, rows.tz)
+    positions, on_grid = grid_positions(clock, rows.timestamps, offsets, rows.clocks)
     problem = _Problem(rows=rows, offsets=offsets, clock=clock, told=freq is None)
     if not on_grid.all():
         problem.raise_strays(on_grid)
@@ -83,6 +94,7 @@ def panel_from_rows(
         freq=clock.freq,
         season=default_season(clock.freq) if season is None else int(season),
         tz=rows.tz,
+        zones=rows.zones,
         covariates=rows.covariates,
         covariate_names=rows.covariate_names,
         past_covariates=rows.past_covariates,
@@ -105,7 +117,7 @@ def clock_for(rows: Rows, offsets: IntArray, freq: str | int | None) -> Clock:
         FrequencyError: it cannot be told, or is of the other kind than the timestamps.
     """
     if freq is None:
-        freq = infer_freq(rows.timestamps, offsets, rows.tz)
+        freq = infer_freq(rows.timestamps, offsets, rows.clocks)
         if freq is None:
             raise FrequencyError(
                 f"series {rows.series_ids[0]!r} has one row only, as has every other, so its step cannot be told; "
@@ -115,7 +127,7 @@ def clock_for(rows: Rows, offsets: IntArray, freq: str | int | None) -> Clock:
             )
     clock = clock_of(freq)
     check_kind(clock, rows.timestamps, rows.time_field)
-    if rows.tz in (None, "UTC") and clock.unit == "tick" and clock.step % DAY == 0:
+    if not rows.zones and rows.tz in (None, "UTC") and clock.unit == "tick" and clock.step % DAY == 0:
         return clock_of(f"{clock.step // DAY}D")  # where no clock is ever moved, 24 h and a day are one
     return clock
 
@@ -160,7 +172,7 @@ def _refuse_duplicates(rows: Rows, offsets: IntArray) -> None:
     series_id, again = rows.series_ids[first], rows.timestamps[_span(offsets, first)][mine]
     again = again[np.unique(again, return_index=True)[1]]
     raise DuplicateError(
-        f"series {series_id!r} has {_counted(len(again), 'timestamp')} more than once: {show_times(again, rows.tz)}"
+        f"series {series_id!r} has {_counted(len(again), 'timestamp')} more than once: {show_times(again, rows.zone_of(first))}"
         f"{_and_others(others)}; keep one row each by repair.drop_duplicates(frame), "
         "or merge them by repair.resample",
         series_id=series_id,
@@ -190,10 +202,11 @@ class _Problem:
             self.raise_mixed(first, own)
         hint = f"; its own steps are those of freq={own!r}" if own is not None else ""
         timestamps = self.rows.timestamps[_span(self.offsets, first)]
-        strays = timestamps[_strays(self.clock, timestamps, self.rows.tz)]
+        zone = self.rows.zone_of(first)
+        strays = timestamps[_strays(self.clock, timestamps, zone)]
         count = f"{len(strays)} of its {len(timestamps)} timestamps" if len(timestamps) > 1 else "its only timestamp"
         raise FrequencyError(
-            f"series {series_id!r} does not step by {self.freq_text}: {count} off that clock: {show_times(strays, self.rows.tz)}"
+            f"series {series_id!r} does not step by {self.freq_text}: {count} off that clock: {show_times(strays, zone)}"
             f"{_and_others(others)}{hint}; correct them, pass the right freq, "
             f"or bring the series to a regular clock by repair.resample(frame, freq={self.clock.freq!r})",
             series_id=series_id,
@@ -215,7 +228,7 @@ class _Problem:
         even = np.add.reduceat((jumps == np.repeat(strides, lengths)) & (jumps > 0), starts, dtype=np.int64)
         coarse = (lengths >= ENOUGH) & (neighbours == 0)
         for i in np.flatnonzero(coarse & (2 * even >= lengths - 1))[:1]:
-            own = infer_freq(self.rows.timestamps[_span(self.offsets, i)], np.array([0, lengths[i]]), self.rows.tz)
+            own = infer_freq(self.rows.timestamps[_span(self.offsets, i)], np.array([0, lengths[i]]), self.rows.zone_of(int(i)))
             assert own is not None  # it has rows enough
             self.raise_mixed(int(i), own)
         for i in np.flatnonzero(coarse)[:LOOKED_AT]:  # months among days have no even stride
@@ -245,8 +258,9 @@ class _Problem:
         span = _span(self.offsets, series)
         begins, ends = positions[span][gaps][:SHOWN], positions[span][1:][gaps[:-1]][:SHOWN]
         missing = [step for a, b in zip(begins, ends, strict=True) for step in range(a + 1, min(b, a + 1 + SHOWN))][:SHOWN]
-        moments = advance(self.clock, self.rows.timestamps[span][:1], np.array(missing), self.rows.tz)
-        return show_times(moments, self.rows.tz, total=total)
+        zone = self.rows.zone_of(series)
+        moments = advance(self.clock, self.rows.timestamps[span][:1], np.array(missing), zone)
+        return show_times(moments, zone, total=total)
 
     def raise_mixed(self, series: int, own: str | int) -> NoReturn:
         """Say which series has which frequency."""
@@ -266,10 +280,10 @@ class _Problem:
         timestamps = self.rows.timestamps[_span(self.offsets, series)]
         if len(timestamps) < 3:
             return None
-        alone = np.array([0, len(timestamps)])
-        freq = infer_freq(timestamps, alone, self.rows.tz)
+        alone, zone = np.array([0, len(timestamps)]), self.rows.zone_of(series)
+        freq = infer_freq(timestamps, alone, zone)
         assert freq is not None  # it has three rows
-        positions, on_grid = grid_positions(clock_of(freq), timestamps, alone, self.rows.tz)
+        positions, on_grid = grid_positions(clock_of(freq), timestamps, alone, zone)
         return freq if on_grid.all() and (np.diff(positions) == 1).all() else None
 
     def filled_up(self, positions: IntArray, lacking: IntArray) -> tuple[Rows, IntArray]:
@@ -293,7 +307,8 @@ class _Problem:
         timestamps[old] = rows.timestamps
         places = np.flatnonzero(new)
         firsts = rows.timestamps[self.offsets[:-1]][codes[places]]
-        timestamps[places] = advance(self.clock, firsts, places - offsets[codes[places]], rows.tz)
+        zones = zones_at(rows.tz, rows.zones, codes[places])
+        timestamps[places] = advance(self.clock, firsts, places - offsets[codes[places]], zones)
 
         def spread(values: FloatArray) -> FloatArray:
             """NaN in the rows that are new."""

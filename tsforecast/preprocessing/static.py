@@ -64,7 +64,7 @@ def constant_columns(long: pd.DataFrame, names: Sequence[str], *, codes: IntArra
         column = column_of(long, name, "static")
         try:
             marks = pd.factorize(column)[0]  # -1 = missing
-        except TypeError as error:
+        except (TypeError, ValueError, NotImplementedError) as error:
             raise CovariateError(f"{name!r} holds objects ({error}); static features are numbers or texts", field=name) from error
         for row in np.flatnonzero(marks != marks[firsts][codes])[:1]:
             first, series_id = firsts[codes[row]], ids[codes[row]]
@@ -84,7 +84,9 @@ def _rows_of(frame: pd.DataFrame, id_col: str, ids: tuple[str, ...]) -> tuple[pd
     index = frame.index
     if id_col in frame.columns:
         column, features = column_of(frame, id_col, "id_col"), frame.drop(columns=id_col)
-    elif index.name == id_col or (index.name is None and not isinstance(index, pd.RangeIndex)):
+    elif not isinstance(index, pd.MultiIndex) and (
+        index.name == id_col or (index.name is None and not isinstance(index, pd.RangeIndex))
+    ):
         column, features = pd.Series(index, name=id_col), frame
     elif len(ids) == 1 and len(frame) == 1:
         return frame, np.zeros(1, dtype=np.int64)

@@ -1,8 +1,8 @@
 """Raw frame, or lists of numbers -> Panel. The only place where untrusted data is looked at."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,21 +15,25 @@ from tsforecast.preprocessing.calendar import (
     default_season,
     future_timestamps,
     grid_positions,
-    instants_from_wall,
+    zones_at,
 )
 from tsforecast.preprocessing.columns import (
+    Times,
     column_of,
     ids_as_text,
     nearest,
     parse_texts,
     read_ids,
     read_numbers,
-    read_times,
+    read_zoned_times,
+    refusal,
     show_times,
     zone_name,
 )
 from tsforecast.preprocessing.regular import MissingSteps, Rows, check_kind, check_season, panel_from_rows
+from tsforecast.preprocessing.seasonality import with_detected_season
 from tsforecast.preprocessing.static import constant_columns, static_fields
+from tsforecast.preprocessing.zones import on_wall_clocks, zones_given
 
 LONE_SERIES = "series"  # the id of a series that comes without one
 ID_COL = "unique_id"
@@ -50,6 +54,7 @@ class Columns:
     id_col: str
     time_col: str
     target_col: str
+    tz_col: str | None = None
     covariates: Sequence[str] = ()
     past_covariates: Sequence[str] = ()
     static: pd.DataFrame | Sequence[str] | None = None
@@ -60,11 +65,18 @@ class Columns:
             given = getattr(self, option)
             if isinstance(given, str):
                 raise CovariateError(f"{option} must be names, got the text {given!r}; pass [{given!r}]", field=option)
+            if option != "static" and not isinstance(given, Iterable):
+                raise CovariateError(f"{option} must be names of columns, got {type(given).__name__}", field=option)
         if self.static is not None and not isinstance(self.static, pd.DataFrame | list | tuple):
             message = f"static must be a frame with one row per series, or names of columns, got {type(self.static).__name__}"
             raise SchemaError(message, field="static")
-        roles = [self.id_col, self.time_col, self.target_col, *self.covariates, *self.past_covariates, *self.static_columns]
+        roles = [self.id_col, self.time_col, self.target_col, *([] if self.tz_col is None else [self.tz_col])]
+        roles += [*self.covariates, *self.past_covariates, *self.static_columns]
         for name in roles:
+            try:
+                hash(name)
+            except TypeError:
+                raise SchemaError(f"{name!r} is no name of a column; use texts", field=str(name)) from None
             if roles.count(name) > 1:
                 raise SchemaError(f"column {name!r} is given two roles among {roles}; give each its own column", field=name)
 
@@ -79,18 +91,21 @@ class Columns:
     def features(self) -> list[str]:
         """Columns of the long frame beside the three."""
         static = [] if isinstance(self.static, pd.DataFrame) else self.static_columns
-        return [*self.covariates, *self.past_covariates, *static]
+        zone = [] if self.tz_col is None else [self.tz_col]
+        return [*zone, *self.covariates, *self.past_covariates, *static]
 
 
 def panel_from_frame(
     frame: "pd.DataFrame | pd.Series[float]",
     freq: str | int | None = None,
-    season: int | None = None,
+    season: int | Literal["auto"] | None = None,
     id_col: str = ID_COL,
     time_col: str = "ds",
     target_col: str = "y",
     *,
     missing_steps: MissingSteps = "error",
+    tz: str | None = None,
+    tz_col: str | None = None,
     **features: Unpack[Features],
 ) -> Panel:
     """Check a frame and turn it into a `Panel`; rows may come in any order, and the frame is left as it is.
@@ -100,8 +115,12 @@ def panel_from_frame(
             one series), `time_col` (datetimes, with or without zone, ISO 8601 texts, or integer steps), `target_col`
             (numbers; NaN = not observed). Wide: an index of datetimes, each column a series. Or one Series so indexed.
         freq: pandas alias, or steps per row for integer steps; told from the data when None.
-        season: steps; that of the freq when None (h 24, D 7, W 52, MS 12, QS 4 …), 1 for integer steps.
+        season: steps; that of the freq when None (h 24, D 7, W 52, MS 12, QS 4 …), 1 for integer steps; "auto" finds it in
+            the data, see `seasonality.with_detected_season`.
         missing_steps: "insert" adds the rows that are missing inside a series, with NaN.
+        tz: zone of the wall clock, such as "Europe/Berlin": timestamps without a zone are meant on it (an hour that comes twice
+            is told by the order of the rows, see `zones.on_wall_clocks`), those with one are moved to it.
+        tz_col: or the column with the zone of each series. Timestamps that are Python objects may also bring it themselves.
         features: `covariates=[…]`, columns of a long frame whose future will be known too, see `future_from_frame`;
             `past_covariates=[…]`, columns known up to the present only (both: numbers, NaN = missing); `static=`, a frame
             with one row per series, ids in its column or index `id_col`, or columns of the long frame that never change
@@ -117,40 +136,51 @@ def panel_from_frame(
     >>> panel_from_frame(pd.DataFrame({"unique_id": "a", "ds": hours, "y": [1.0, 2.0, 3.0, 4.0]})).freq
     'h'
     """
-    columns = Columns(id_col=id_col, time_col=time_col, target_col=target_col, **features)
+    columns = Columns(id_col=id_col, time_col=time_col, target_col=target_col, tz_col=tz_col, **features)
     long = _long_frame(frame, columns)
-    times, target = column_of(long, time_col, "time_col"), column_of(long, target_col, "target_col")
+    rows = _rows_of(long, columns, tz=tz, freq=freq)
+    static = columns.static
+    if static is not None and not isinstance(static, pd.DataFrame):
+        static = constant_columns(long, static, codes=rows.codes, ids=rows.series_ids) if len(static) else None
+    constant = {} if static is None else static_fields(static, id_col=id_col, ids=rows.series_ids)
+    given = None if season == "auto" else season
+    try:
+        panel = replace(panel_from_rows(rows, freq=freq, season=given, missing_steps=missing_steps), **constant)
+        return with_detected_season(panel) if season == "auto" else panel
+    except DuplicateError as error:
+        if id_col in long.columns:
+            raise
+        hint = "if the rows are of several series, name the column that tells them apart by id_col="
+        raise DuplicateError(f"{error}; {hint}", series_id=error.series_id, field=error.field) from None
+
+
+def _rows_of(long: pd.DataFrame, columns: Columns, *, tz: str | None, freq: str | int | None) -> Rows:
+    """The rows of a long frame, their values looked at one by one."""
+    id_col, time_col = columns.id_col, columns.time_col
+    times, target = column_of(long, time_col, "time_col"), column_of(long, columns.target_col, "target_col")
     known = [column_of(long, name, "covariates") for name in columns.covariates]
     past = [column_of(long, name, "past_covariates") for name in columns.past_covariates]
     if not len(long):
-        raise SchemaError("the frame has no rows; send at least one observation", field=target_col)
+        raise SchemaError("the frame has no rows; send at least one observation", field=columns.target_col)
     lone = id_col not in long.columns
     codes, ids = _one_series(long, id_col) if lone else read_ids(column_of(long, id_col, "id_col"))
-    timestamps, tz = read_times(times, codes, ids)
+    zones = zones_given(long, codes, ids, tz=tz, tz_col=columns.tz_col)
+    read = read_zoned_times(times, codes, ids)
+    read = on_wall_clocks(read, zones, codes, freq=freq, refuse=refusal(codes, ids, time_col))
     numbers = read_numbers(target, codes, ids)
-    rows = Rows(
+    return Rows(
         series_ids=ids,
         codes=codes,
-        timestamps=timestamps.copy() if np.shares_memory(timestamps, times.to_numpy()) else timestamps,  # a panel's arrays
-        target=numbers.copy() if np.shares_memory(numbers, target.to_numpy()) else numbers,  # become read-only
+        timestamps=read.moments.copy() if np.shares_memory(read.moments, times.to_numpy()) else read.moments,  # a panel's
+        target=numbers.copy() if np.shares_memory(numbers, target.to_numpy()) else numbers,  # arrays become read-only
         covariates=_side_by_side(known, codes, ids),
         covariate_names=tuple(columns.covariates),
         past_covariates=_side_by_side(past, codes, ids),
         past_covariate_names=tuple(columns.past_covariates),
-        tz=tz,
+        tz=read.tz,
+        zones=read.zones,
         time_field=time_col,
     )
-    static = columns.static
-    if static is not None and not isinstance(static, pd.DataFrame):
-        static = constant_columns(long, static, codes=codes, ids=ids) if len(static) else None
-    constant = {} if static is None else static_fields(static, id_col=id_col, ids=ids)
-    try:
-        return replace(panel_from_rows(rows, freq=freq, season=season, missing_steps=missing_steps), **constant)
-    except DuplicateError as error:
-        if not lone:
-            raise
-        hint = "if the rows are of several series, name the column that tells them apart by id_col="
-        raise DuplicateError(f"{error}; {hint}", series_id=error.series_id, field=error.field) from None
 
 
 def _side_by_side(columns: list[pd.Series], codes: IntArray, ids: tuple[str, ...]) -> FloatArray | None:
@@ -219,7 +249,7 @@ def panel_from_lists(
     timestamps: Sequence[Sequence[str | int]] | None = None,
     freq: str | int | None = None,
     season: int | None = None,
-    tz: str | None = None,
+    tz: str | Sequence[str] | None = None,
 ) -> Panel:
     """A `Panel` from plain lists, without a frame in between: one series of 500 points takes a fraction of a millisecond.
 
@@ -230,8 +260,8 @@ def panel_from_lists(
         timestamps: or for each series all its timestamps, in any order.
         freq: as in `panel_from_frame`; needed with `starts`.
         season: steps; that of the freq when None.
-        tz: zone of the wall clock. Timestamps without offset are meant on it; those with offsets are moved to it, or to
-            UTC when it is None.
+        tz: zone of the wall clock, or for each series its own. Timestamps without offset are meant on it, as in
+            `panel_from_frame`; those with offsets are moved to it, or to UTC when it is None.
 
     Raises:
         SchemaError: lists of different lengths, no values, text or infinity among the numbers, impossible timestamps.
@@ -243,23 +273,47 @@ def panel_from_lists(
     values = [_read_list(one, name) for one, name in zip(targets, names, strict=True)]
     lengths = np.array([len(one) for one in values], dtype=np.int64)
     target = np.concatenate(values)
-    if tz is not None:
-        zone_name(tz, "tz")  # refuses what is no zone
+    zones = _zones_of_lists(tz, names)
     if timestamps is not None:
         codes = np.repeat(np.arange(len(names)), lengths)
         flat = [moment for one in timestamps for moment in one]
-        moments, zone = _read_moments(flat, codes, names, "timestamps", tz)
-        rows = Rows(series_ids=names, codes=codes, timestamps=moments, target=target, tz=zone, time_field="timestamps")
+        times = _read_moments(flat, codes, names, "timestamps", zones, freq)
+        rows = Rows(
+            series_ids=names,
+            codes=codes,
+            timestamps=times.moments,
+            target=target,
+            tz=times.tz,
+            zones=times.zones,
+            time_field="timestamps",
+        )
         return panel_from_rows(rows, freq=freq, season=season)
     assert starts is not None  # _check_lengths saw to it
     if freq is None:
         raise FrequencyError("starts need a freq, such as 'h' or 'D', or send timestamps instead", field="freq")
     check_season(season)
+    return _panel_from_starts(names, starts, lengths, target, freq=freq, season=season, zones=zones)
+
+
+def _panel_from_starts(
+    names: tuple[str, ...],
+    starts: Sequence[str | int],
+    lengths: IntArray,
+    target: FloatArray,
+    *,
+    freq: str | int,
+    season: int | None,
+    zones: tuple[str, ...],
+) -> Panel:
+    """The panel of series without holes that begin at `starts` (S,)."""
     clock = clock_of(freq)
-    firsts, zone = _read_moments(starts, np.arange(len(names)), names, "starts", tz)
+    series = np.arange(len(names))
+    times = _read_moments(starts, series, names, "starts", zones, freq)
+    firsts = times.moments
     check_kind(clock, firsts, "starts")
-    _, on_grid = grid_positions(clock, firsts, np.arange(len(names) + 1), zone)
+    _, on_grid = grid_positions(clock, firsts, np.arange(len(names) + 1), zones_at(times.tz, times.zones, series))
     for i in np.flatnonzero(~on_grid)[:1]:
+        zone = times.zones[i] if times.zones else times.tz
         raise FrequencyError(
             f"series {names[i]!r} starts at {show_times(firsts[i : i + 1], zone)}, which is not on the clock of freq "
             f"{clock.freq!r}; pass the freq of the data, such as another weekday or month end",
@@ -268,16 +322,29 @@ def panel_from_lists(
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     steps = np.arange(len(target)) - np.repeat(offsets[:-1], lengths)
-    origins = firsts if len(names) == 1 else firsts[np.repeat(np.arange(len(names)), lengths)]
+    whose = np.zeros(1, dtype=np.int64) if len(names) == 1 else np.repeat(series, lengths)
     return Panel(
         series_ids=names,
         offsets=offsets,
-        timestamps=advance(clock, origins, steps, zone),
+        timestamps=advance(clock, firsts[whose], steps, zones_at(times.tz, times.zones, whose)),
         target=target,
         freq=clock.freq,
         season=default_season(clock.freq) if season is None else int(season),
-        tz=zone,
+        tz=times.tz,
+        zones=times.zones,
     )
+
+
+def _zones_of_lists(tz: str | Sequence[str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The zone of each series (S,); () = not asked for."""
+    if tz is None:
+        return ()
+    if not isinstance(tz, list | tuple):
+        return (zone_name(tz, "tz"),) * len(names)
+    if len(tz) != len(names):
+        raise SchemaError(f"there are {len(names)} ids and {len(tz)} zones; send one for each series", field="tz")
+    known = {zone: zone_name(zone, "tz") for zone in set(map(str, tz))}
+    return tuple(known[str(zone)] for zone in tz)
 
 
 def _check_lengths(
@@ -332,11 +399,16 @@ def _read_list(values: Sequence[float | None], series_id: str) -> FloatArray:
 
 
 def _read_moments(
-    moments: Sequence[str | int], codes: IntArray, ids: tuple[str, ...], field: str, tz: str | None
-) -> tuple[TimeArray, str | None]:
-    """(instants or steps (N,), zone) of texts or integers; `codes` (N,) say whose they are."""
+    moments: Sequence[str | int],
+    codes: IntArray,
+    ids: tuple[str, ...],
+    field: str,
+    zones: tuple[str, ...],
+    freq: str | int | None,
+) -> Times:
+    """Instants or steps (N,) of texts or integers; `codes` (N,) say whose they are, `zones` (S,) whose clock is whose."""
 
-    def refuse(bad: Sequence[int], problem: str) -> SchemaError:
+    def refuse(bad: Sequence[int] | IntArray, problem: str) -> SchemaError:
         series_id = ids[codes[bad[0]]]
         return SchemaError(f"series {series_id!r}: {problem}", series_id=series_id, field=field)
 
@@ -345,28 +417,34 @@ def _read_moments(
         big = [i for i, one in enumerate(moments) if abs(int(one)) > 2**61]
         if big:
             raise refuse(big, f"step {moments[big[0]]} is beyond 2**61; number the steps from 0")
-        return np.array(moments, dtype=np.int64), None
+        return on_wall_clocks(Times(moments=np.array(moments, dtype=np.int64)), zones, codes, freq=freq, refuse=refuse)
     odd = [i for i, one in enumerate(moments) if not isinstance(one, str)]
     if odd:
         shown = f"{str(moments[odd[0]])[:40]!r} ({type(moments[odd[0]]).__name__})"
         raise refuse(odd, f"{shown} is no timestamp; send ISO 8601 texts, or integers for all")
     instants, zone = parse_texts(list(map(str, moments)), field, refuse)
-    if zone is None and tz is not None:
-        return instants_from_wall(instants, tz), tz
-    return instants, tz or zone
+    return on_wall_clocks(Times(moments=instants, tz=zone), zones, codes, freq=freq, refuse=refuse)
 
 
 # The future of covariates
 
 
 def future_from_frame(
-    frame: pd.DataFrame, panel: Panel, horizon: int, *, id_col: str = ID_COL, time_col: str = "ds"
+    frame: pd.DataFrame,
+    panel: Panel,
+    horizon: int,
+    *,
+    id_col: str = ID_COL,
+    time_col: str = "ds",
+    tz: str | None = None,
+    tz_col: str | None = None,
 ) -> FloatArray:
     """The covariates of `panel` over the `horizon` steps after each series, (S, H, C), in the panel's order.
 
     Args:
         frame: a row for each series and future timestamp with the columns `panel.covariate_names`; rows of other
             times or series are passed over. `id_col` may be missing where the panel has one series.
+        tz: zone that timestamps without one are meant on; `tz_col` the column of zones, both as in `panel_from_frame`.
 
     Raises:
         CovariateError: a column, a row or a value is missing, a row comes twice, the clock is of another kind, or the
@@ -383,9 +461,11 @@ def future_from_frame(
     future = future_timestamps(panel, horizon)  # (S, H)
     features = [column_of(frame, name, "covariates") for name in names]
     codes, ids = _ids_of_future(frame, panel, id_col)
-    times, tz = read_times(column_of(frame, time_col, "time_col"), codes, ids)
-    _check_same_clock(times, tz, panel, time_col)
-    rows, slots = _rows_in_slots(_places(ids, panel)[codes], times, future)
+    zones = zones_given(frame, codes, ids, tz=tz, tz_col=tz_col)
+    read = read_zoned_times(column_of(frame, time_col, "time_col"), codes, ids)
+    read = on_wall_clocks(read, zones, codes, freq=panel.freq, refuse=refusal(codes, ids, time_col))
+    _check_same_clock(read, panel, time_col)
+    rows, slots = _rows_in_slots(_places(ids, panel)[codes], read.moments, future)
     counts = np.bincount(slots, minlength=future.size)
     for wrong, problem in ((counts == 0, "have no row"), (counts > 1, "have more than one row")):
         _refuse_slots(wrong, problem, future, panel)
@@ -405,12 +485,12 @@ def _ids_of_future(frame: pd.DataFrame, panel: Panel, id_col: str) -> tuple[IntA
     return read_ids(column_of(frame, id_col, "id_col"))
 
 
-def _check_same_clock(times: TimeArray, tz: str | None, panel: Panel, time_col: str) -> None:
-    if (times.dtype.kind == "M") == panel.is_integer_clock:
+def _check_same_clock(times: Times, panel: Panel, time_col: str) -> None:
+    if (times.moments.dtype.kind == "M") == panel.is_integer_clock:
         have, want = ("timestamps", "integer steps") if panel.is_integer_clock else ("integer steps", "timestamps")
         raise CovariateError(f"{time_col!r} of the future holds {have}, the panel {want}; use the panel's", field=time_col)
-    if (tz is None) != (panel.tz is None):
-        have, want = tz or "no time zone", panel.tz or "none"
+    if (times.tz is None) != (panel.tz is None):
+        have, want = times.tz or "no time zone", panel.tz or "none"
         raise CovariateError(f"{time_col!r} of the future has {have}, the panel {want}; localize or convert it", field=time_col)
 
 
@@ -446,8 +526,9 @@ def _refuse_slots(
     i = int(np.argmax(slots.any(axis=1)))
     others = int(slots.any(axis=1).sum()) - 1
     more = f", and so do those of {others} other series" if others else ""
+    shown = show_times(future[i][slots[i]], panel.zone_of(i))
     raise CovariateError(
-        f"series {panel.series_ids[i]!r}: future timestamps {problem}: {show_times(future[i][slots[i]], panel.tz)}{more}; "
+        f"series {panel.series_ids[i]!r}: future timestamps {problem}: {shown}{more}; "
         f"send exactly one row for each of the {future.shape[1]} steps",
         series_id=panel.series_ids[i],
         field="covariates",

@@ -27,6 +27,8 @@ def fingerprint(panel: Panel) -> str:
     more = (panel.past_covariate_names, panel.static_real_names, panel.static_category_names, panel.static_categories)
     if any(more):
         digest.update(repr(more).encode())
+    if panel.zones:
+        digest.update(repr(panel.zones).encode())
     for values in (panel.target, panel.covariates, panel.past_covariates, panel.static_reals):
         if values is not None:
             plain = np.where(np.isnan(values), np.nan, values) + 0.0  # one NaN of many bit patterns, and no minus zero

@@ -3,7 +3,8 @@
 What a caller sends is a long frame: unique_id, ds, y (null = not observed) and, for a model that reads covariates, one
 column for each; a static one has the same value in all rows of a series. For a model that reads known-future covariates
 the last `horizon` rows of each series are the future: those are read, its y and past covariates are not.
-Of a model fitted on zoned series, times are UTC on the way in (MLflow lets none with a zone through) and zoned on the way out.
+Of a model fitted on zoned series, times are UTC on the way in (MLflow lets none with a zone through) and zoned on the way out:
+in the zone of the fit, or in that of column `zone`, the same in all rows of a series.
 """
 
 import logging
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 FLOW_FOLDER = "data/flow"  # where in the artifact the files of `FittedFlow.save` are
+ZONE = "zone"  # optional column of a zoned model: the IANA zone of each series
 EXAMPLE_HORIZON = 7  # steps asked in the input example, at most
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class ServedFlow:
             frame,
             freq=facts.freq,
             season=facts.season,
+            tz_col=ZONE if reads_zones(self.flow) and ZONE in frame.columns else None,
             covariates=names,
             past_covariates=facts.past_covariate_names if "past" in reads else (),
             static=facts.static_real_names + facts.static_category_names if "static" in reads else (),
@@ -104,6 +107,13 @@ def _load_pyfunc(path: str) -> ServedFlow:
 def read_covariates(flow: FittedFlow) -> tuple[str, ...]:
     """Names of the covariates that the model needs to forecast."""
     return flow.facts.covariate_names if "known-future" in flow.recipe.about.covariates else ()
+
+
+def reads_zones(flow: FittedFlow) -> bool:
+    """True where series may bring zones of their own: the model was fitted on zoned series, and has no feature of that name."""
+    facts = flow.facts
+    taken = facts.covariate_names + facts.past_covariate_names + facts.static_real_names + facts.static_category_names
+    return facts.tz is not None and ZONE not in taken
 
 
 def write_pyfunc(flow: FittedFlow, *, example: Panel, folder: str | os.PathLike[str], run_id: str | None = None) -> Path:
@@ -142,6 +152,8 @@ def long_frame(panel: Panel) -> "pd.DataFrame":
 
     ids = np.repeat(np.asarray(panel.series_ids, dtype=object), panel.lengths)
     columns: dict[str, Any] = {"unique_id": ids, "ds": panel.timestamps, "y": panel.target}
+    if panel.zones:
+        columns[ZONE] = np.repeat(np.asarray(panel.zones, dtype=object), panel.lengths)
     if panel.covariates is not None:
         columns |= {name: panel.covariates[:, c] for c, name in enumerate(panel.covariate_names)}
     if panel.past_covariates is not None:
@@ -164,6 +176,8 @@ def _example(served: ServedFlow, panel: Panel) -> tuple["pd.DataFrame", int]:
     rows = min(length, 2 * facts.season + 2)
     while True:
         frame = long_frame(one.tail(rows + horizon if names else rows))
+        if one.tz != facts.tz and reads_zones(served.flow):  # the fit had series of several zones
+            frame[ZONE] = one.tz
         try:
             served.forecast(frame, horizon=horizon, quantile_levels=DEFAULT_QUANTILE_LEVELS)
         except HistoryTooShort as error:
@@ -198,6 +212,8 @@ def _signature(flow: FittedFlow) -> "ModelSignature":
     if "static" in reads:
         values += [ColSpec("double", name) for name in facts.static_real_names]
         values += [ColSpec("string", name) for name in facts.static_category_names]
+    if reads_zones(flow):
+        values.append(ColSpec("string", ZONE, required=False))
     levels = [ColSpec("double", str(level)) for level in DEFAULT_QUANTILE_LEVELS]
     asked = [
         ParamSpec("horizon", "long", flow.facts.horizon),

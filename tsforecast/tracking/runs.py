@@ -232,12 +232,14 @@ def reopen_run(store: Store, run_id: str) -> Run:
 
 
 def flow_params(flow: ForecastFlow) -> dict[str, str]:
-    """Parameters that tell one recipe from another: model, model.<option>, transforms, postprocess."""
+    """Parameters that tell one recipe from another: model, model.<option>, transforms, postprocess, and features if any."""
     options = flat({"model": asdict(flow.model)})  # type: ignore[call-overload]  # every recipe is a dataclass
     steps = {
         "transforms": ", ".join(repr(transform) for transform in flow.transforms) or "none",
         "postprocess": ", ".join(touch.name for touch in flow.postprocess) or "none",
     }
+    if flow.features:
+        steps["features"] = ", ".join(repr(feature) for feature in flow.features)
     return {"model": flow.model.name} | options | steps
 
 

@@ -1,0 +1,53 @@
+"""Panels and forecasts of several zones in files and tables."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines.io import write_frame, write_sink
+from pipelines.panel_file import read_panel, write_panel
+from pipelines.recipe import Sink
+from tests.pipelines.test_io import NOTHING
+from tsforecast import build_model, panel_from_frame
+from tsforecast.panel import Panel
+
+ZONES = ("Europe/Berlin", "Asia/Tokyo")
+
+
+def panel_of(zones: tuple[str, ...] = ZONES) -> Panel:
+    days = pd.date_range("2024-03-25", periods=10, freq="D")
+    parts = [pd.DataFrame({"unique_id": zone, "ds": days, "y": np.arange(10.0), "zone": zone}) for zone in zones]
+    return panel_from_frame(pd.concat(parts), tz_col="zone")
+
+
+def test_a_panel_file_keeps_the_zone_of_each_series(tmp_path: Path) -> None:
+    panel = panel_of()
+    digest = write_panel(panel, tmp_path / "panel.parquet")
+    again = read_panel(tmp_path / "panel.parquet")
+    assert (again.tz, again.zones, again.series_ids) == ("UTC", ZONES, ZONES)
+    np.testing.assert_array_equal(again.timestamps, panel.timestamps)
+    assert write_panel(again, tmp_path / "again.parquet") == digest
+    write_panel(panel_of(ZONES[:1]), tmp_path / "one.parquet")
+    one = read_panel(tmp_path / "one.parquet")
+    assert (one.tz, one.zones) == ("Europe/Berlin", ())
+
+
+def test_a_forecast_of_several_zones_is_written_with_offsets_as_csv_and_in_utc_as_parquet_and_table(tmp_path: Path) -> None:
+    frame = build_model("seasonal_naive").fit(panel_of(), horizon=1).predict(panel_of()).to_frame()
+    instants = ["2024-04-03T22:00", "2024-04-03T15:00"]
+    assert (
+        write_frame(frame, tmp_path / "f.csv").read_text().splitlines()[1].startswith("Europe/Berlin,2024-04-04 00:00:00+02:00,")
+    )
+    stored = pd.read_parquet(write_frame(frame, tmp_path / "f.parquet"))
+    assert [str(one) for one in stored["ds"]] == [str(pd.Timestamp(one, tz="UTC")) for one in instants]
+    sink = Sink(kind="sql", url=f"sqlite:///{tmp_path / 'f.db'}", table="f")
+    write_sink(sink, frame, recipe="r", as_of="2024-04-03", model="m", folder=tmp_path, environment=NOTHING)
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection:
+        rows = connection.execute("SELECT DISTINCT unique_id, ds FROM f ORDER BY ds").fetchall()
+    assert [(name, moment[:16]) for name, moment in rows] == [
+        ("Asia/Tokyo", "2024-04-03 15:00"),
+        ("Europe/Berlin", "2024-04-03 22:00"),
+    ]
