@@ -110,3 +110,14 @@ def test_hours_with_a_zone_have_no_trouble_with_summer_time() -> None:
     y = 100 + 20 * np.sin(np.arange(len(hours)) * np.pi / 12) + np.random.default_rng(0).normal(0, 2, len(hours))
     report = check(pd.DataFrame({"ds": hours, "y": y}))
     assert report.findings == () and report.facts["tz"] == "Europe/Berlin"
+
+
+def test_a_level_that_falls_with_its_season_is_a_shift() -> None:
+    rng = np.random.default_rng(0)
+    week = np.array([1, 1, 1.05, 1.1, 1.5, 1.9, 0.7])
+    days = pd.date_range("2023-01-02", periods=420)
+    y = 200 * week[days.dayofweek] * rng.normal(1, 0.06, 420)
+    y[260:] *= 0.35
+    findings = check(pd.DataFrame({"ds": days, "y": y})).findings
+    assert [one.kind for one in findings] == ["level_shift"]
+    assert abs(pd.Timestamp(findings[0].where[0]) - days[260]) <= pd.Timedelta(days=3)

@@ -146,7 +146,7 @@ def _findings(report: DataReport) -> Iterator[str]:
 
 
 def _where(finding: Finding) -> str:
-    if not finding.where or all(place in finding.message for place in finding.where):
+    if not finding.where or finding.where[0] in finding.message:
         return ""
     more = f" … ({finding.count} in all)" if finding.count > len(finding.where) else ""
     return f' <span class="where">at {escape(", ".join(finding.where))}{more}</span>'

@@ -26,6 +26,7 @@ SHIFT_SHARE = 8  # at most one in so many of a series
 SHIFT_FAR, SHIFT_CLEAR = 6.0, 5.0  # deviations of all such differences; of the values on both sides
 SHIFT_ABRUPT, SHIFT_LASTING = 0.7, 0.6  # share of the shift that few rows make; that is there for good
 SHIFT_SIZE = 0.1  # of the usual size of the values
+SHIFT_ABOVE = 0.02  # of the usual size: series that stay above it are looked at through the logarithm
 
 
 @np.errstate(all="ignore")  # differences and ratios near the largest float; what is not finite is passed over
@@ -167,7 +168,10 @@ def _profile(values: FloatArray, offsets: IntArray, season: int) -> FloatArray:
 def _level_shifts(grid: Grid, values: FloatArray) -> list[Found]:
     """At most one for each series: the largest difference between the rows before and after a moment."""
     offsets, lengths = grid.offsets, np.diff(grid.offsets)
-    level = values - _profile(values, offsets, grid.season)
+    typical = medians_of(np.abs(values), offsets)
+    shares = np.fmin.reduceat(values, offsets[:-1]) > SHIFT_ABOVE * typical  # there a shift changes the season alike
+    bent = np.where(np.repeat(shares, lengths), np.log(np.maximum(values, np.finfo(np.float64).tiny)), values)
+    level = bent - _profile(bent, offsets, grid.season)
     width = np.minimum(int(np.clip(grid.season, 14, SHIFT_ROWS[1])), lengths // SHIFT_SHARE)  # (S,)
     usable = width >= SHIFT_ROWS[0]
     if not usable.any():
@@ -177,9 +181,9 @@ def _level_shifts(grid: Grid, values: FloatArray) -> list[Found]:
     size = np.abs(differences)
     usual = MAD_TO_DEVIATION * medians_of(size, offsets)
     largest = np.fmax.reduceat(size, offsets[:-1])
-    typical = medians_of(np.abs(values), offsets)
+    least = SHIFT_SIZE * np.where(shares, 1.0, typical)
     found = []
-    for series in np.flatnonzero(usable & (largest > SHIFT_FAR * usual) & (largest > SHIFT_SIZE * typical)):
+    for series in np.flatnonzero(usable & (largest > SHIFT_FAR * usual) & (largest > least)):
         begin, end = int(offsets[series]), int(offsets[series + 1])
         own = level[begin:end]
         moment = _shift_in(own, int(np.nanargmax(size[begin:end])), int(width[series]))
