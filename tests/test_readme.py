@@ -74,6 +74,14 @@ def test_python_block_with_covariates_runs(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_python_block_with_repairs_runs(tmp_path):
+    script = tmp_path / "readme.py"
+    script.write_text(the_block("python", "import pandas"))
+    done = shell(f"{sys.executable} -W error {script}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "{'clock': 2, 'unit_jumps': 6, 'fill': 2}"
+
+
 def round_numbers(value):
     """The same JSON value with its numbers to four digits, without the number of the request."""
     if isinstance(value, dict):
@@ -97,7 +105,7 @@ def test_recipe_and_its_commands_run(tmp_path, tracking_folder):
     rng = np.random.default_rng(0)
     sales = [{"unique_id": shop, "ds": day, "y": 20 + 5 * (day.weekday() > 4) + rng.integers(5)} for shop in "ab" for day in days]
     pd.DataFrame(sales).to_csv(tmp_path / "sales.csv", index=False)
-    (tmp_path / "recipe.toml").write_text(the_block("toml"))
+    (tmp_path / "recipe.toml").write_text(the_block("toml", "name ="))
     commands = the_block("sh", "tsforecast check")
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tracking_folder / 'mlflow.db'}"}
     done = shell(commands, tmp_path, **store)
@@ -106,6 +114,21 @@ def test_recipe_and_its_commands_run(tmp_path, tracking_folder):
     assert len(forecast) == 2 * 14
     assert forecast["ds"].min() == pd.Timestamp("2024-03-31")  # --as-of is the last day seen
     assert {"0.1", "0.5", "0.9"} <= set(forecast.columns)
+
+
+def test_repairs_and_features_of_a_recipe_run(tmp_path, tracking_folder):
+    days = pd.date_range("2024-01-01", periods=90).delete([20, 21])
+    sales = [{"unique_id": shop, "ds": day, "y": 20.0 + 5 * (day.weekday() > 4) + day.day % 3} for shop in "ab" for day in days]
+    pd.DataFrame([*sales, sales[-1] | {"y": 21.0}]).to_csv(tmp_path / "sales.csv", index=False)
+    (tmp_path / "recipe.toml").write_text(the_block("toml", "name =") + the_block("toml", "[[repairs]]"))
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tracking_folder / 'mlflow.db'}"}
+    checked = shell("tsforecast check recipe.toml --html page.html", tmp_path, **store)
+    assert checked.returncode == 6, checked.stdout + checked.stderr
+    assert "repaired: duplicates 1, clock 4" in checked.stdout and (tmp_path / "page.html").exists()
+    done = shell("tsforecast run recipe.toml --quiet", tmp_path, **store)
+    assert done.returncode in (0, 4), done.stdout + done.stderr
+    assert "repaired   clock 4, duplicates 1" in done.stdout
+    assert len(pd.read_parquet(tmp_path / "forecast.parquet")) == 2 * 14
 
 
 def test_model_list_names_every_model(tmp_path):
