@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 from decimal import Decimal
 from typing import Any
 
@@ -82,7 +83,11 @@ def frames(draw: Any) -> pd.DataFrame:
     return frame
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(frames(), st.sampled_from([None, "h", "D", "x", 1]), st.sampled_from([None, 1, 7]), st.booleans())
 def test_any_frame_gives_a_report_or_an_error_of_ours(frame: pd.DataFrame, freq: Any, season: Any, beside: bool) -> None:
     asked: dict[str, Any] = {"covariates": ["x"], "future": frame, "horizon": 3} if beside else {}
