@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.as_of import parse_times
+from pipelines.column_types import with_types
 from pipelines.environment import Environment
 from pipelines.files import written_aside
 from pipelines.io import read_source
@@ -116,12 +117,19 @@ def checked_frame(
     """Look at the raw rows, then make the panel of them with all that the recipe repairs."""
     from tsforecast.checking.whole import check as look
 
+    raw = frame
+    try:
+        typed = with_types(frame, source)
+        raw, named = typed.frame, typed.source
+    except DataError:  # a value is not of its type: the panel below says so, the report is of the others
+        known, past = (tuple(set(names) - set(source.types)) for names in (source.covariates, source.past_covariates))
+        named = replace(source, covariates=known, past_covariates=past, types={})
     report = look(
-        frame,
+        raw,
         freq=None if options.resample is not None else options.freq,
         season=None if options.season == "auto" else options.season,
-        covariates=source.covariates,
-        past_covariates=source.past_covariates,
+        covariates=named.covariates,
+        past_covariates=named.past_covariates,
         horizon=horizon,
     )
     try:

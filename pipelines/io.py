@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.as_of import slug
+from pipelines.column_types import typed_column
 from pipelines.environment import Environment
 from pipelines.files import written_aside
 from pipelines.recipe import Sink, Source
@@ -64,7 +65,8 @@ def read_static(source: Source, *, folder: Path) -> "pd.DataFrame | tuple[str, .
             field = "source.id" if column == source.id else "source.static_columns"
             has = ", ".join(map(str, frame.columns))
             raise SchemaError(f"{source.static_path} has no column {column!r} ({field}); it has {has}", field=field)
-    return frame[columns].rename(columns={source.id: "unique_id"})
+    read = frame[columns].rename(columns={source.id: "unique_id"})
+    return read.assign(**{name: typed_column(read, name, kind) for name, kind in source.types.items() if name in read})
 
 
 def kind_of(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.column_types import with_types
 from pipelines.io import read_static
 from pipelines.recipe import PanelOptions, Source, Step
 from tsforecast.panel import Panel
@@ -41,6 +42,8 @@ def repaired_panel_of(
     from pipelines.flows import repairs_of
     from tsforecast.preprocessing.repairs import repair
 
+    static, typed = read_static(source, folder=folder), with_types(frame, source)
+    frame, source = typed.frame, typed.source
     repairs = list(repairs_of(steps))
     if options.resample is not None:
         of_rows = sum(step.level == "frame" for step in repairs)
@@ -54,7 +57,7 @@ def repaired_panel_of(
         missing_steps=options.missing_steps,
         covariates=source.covariates,
         past_covariates=source.past_covariates,
-        static=read_static(source, folder=folder),
+        static=static,
     )
 
 

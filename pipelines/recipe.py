@@ -19,6 +19,7 @@ from tsforecast.errors import RecipeError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, check_quantile_levels
 from tsforecast.nn.config import TrainConfig
 
+COLUMN_TYPES = ("real", "category", "boolean")
 BASELINE = "seasonal_naive"  # what a model must beat to be promoted
 Metric = Literal["mae", "rmse", "smape", "wape", "mase", "rmsse", "owa", "pinball", "wql", "crps", "msis_80"]  # lower is better
 
@@ -40,8 +41,19 @@ class Source:
     past_covariates: tuple[str, ...] = ()  # columns known up to the present only, cut at as_of as the target is
     static_path: str | None = None  # CSV or Parquet with one row per series, ids in column `id`; relative to the recipe's folder
     static_columns: tuple[str, ...] = ()  # of static_path, () = all; without it, columns of the source, constant in a series
+    types: Mapping[str, Any] = field(default_factory=dict)  # covariate or static column -> "real" | "category" | "boolean"
 
     def __post_init__(self) -> None:
+        for column, kind in self.types.items():
+            if kind not in COLUMN_TYPES:
+                raise RecipeError(f"types.{column} must be one of {', '.join(COLUMN_TYPES)}, got {kind!r}", field="types")
+            named = (*self.covariates, *self.past_covariates, *self.static_columns)
+            if column not in named and (self.static_path is None or self.static_columns):
+                raise RecipeError(
+                    f"types names column {column!r}, which is no covariate and not static; name it in covariates, "
+                    "past_covariates or static_columns too",
+                    field="types",
+                )
         _needs(self, {"dataset": ("name",), "csv": ("path",), "parquet": ("path",), "sql": ("url", "query")})
         _no_password(self.url)
 

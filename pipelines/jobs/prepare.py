@@ -4,13 +4,13 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from pipelines.as_of import cut, later, parse_times
+from pipelines.column_types import with_types, words_of
 from pipelines.flows import repairs_of
 from pipelines.io import read_source, write_frame
 from pipelines.jobs import JobResult
 from pipelines.panel_file import write_panel
 from pipelines.panels import facts_of, repaired_line, repaired_panel_of, warnings_of
 from pipelines.workspace import FUTURE, PANEL, REPAIRS, Workspace
-from tsforecast.panel import Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def run(work: Workspace) -> JobResult:
     panel, log = made.panel, made.log
     facts = {"sha256": write_panel(panel, work.path(PANEL)), **facts_of(panel), "rows_after_as_of": len(frame) - len(seen)}
     if recipe.source.covariates:  # known in the future too, so theirs may be seen; the target's may not
-        future, changes = _future(work, frame, panel)
+        future, changes = _future(work, frame, words=words_of(seen, recipe.source))
         write_frame(future, work.path(FUTURE))
         facts["future_sha256"] = hashlib.sha256(work.path(FUTURE).read_bytes()).hexdigest()
         log = _joined(log, changes)
@@ -46,7 +46,9 @@ def run(work: Workspace) -> JobResult:
     return JobResult(facts=facts)
 
 
-def _future(work: Workspace, frame: "pd.DataFrame", panel: Panel) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+def _future(
+    work: Workspace, frame: "pd.DataFrame", *, words: dict[str, tuple[str, ...]]
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """(covariates of the rows that the panel has not, with the repairs of rows, and the log of these)."""
     from tsforecast.preprocessing.repairs import repair_rows
 
@@ -55,8 +57,9 @@ def _future(work: Workspace, frame: "pd.DataFrame", panel: Panel) -> tuple["pd.D
     rows = later(frame, "ds", work.as_of)
     if any(step.name == "trim" for step in steps):  # a series that was cut is forecast from an earlier row on
         rows = frame[frame["ds"].notna()]
-    known = recipe.source.covariates
-    done = repair_rows(rows.assign(y=float("nan")), steps, covariates=known)
+    typed = with_types(rows, recipe.source, words=words)
+    known = typed.source.covariates
+    done = repair_rows(typed.frame.assign(y=float("nan")), steps, covariates=known)
     return done.frame[["unique_id", "ds", *known]], later(done.log, "ds", work.as_of)
 
 

@@ -52,6 +52,22 @@ def test_past_covariates_are_cut_at_as_of_like_the_target(write: Write, run: Run
     assert frame.groupby("unique_id")["0.5"].unique().map(list).to_dict() == {"up": [29 + 1.5], "007": [129 + 2.5]}
 
 
+def test_a_covariate_declared_a_category_is_known_ahead_by_its_words(write: Write, run: Run) -> None:
+    data = rich()
+    plans = data.groupby("unique_id").cumcount() % 3
+    data = data.assign(plan=plans.map({0: "sale", 1: None, 2: "fair"}))
+    types = 'past_covariates = ["seen"]\ncovariates = ["plan"]\nstatic_columns = ["size", "kind"]\ntypes = { plan = "category" }'
+    work = run(write(READER, head=head(types), data=data), as_of="2017-04-01")
+    assert work.panel.covariate_names == ("plan=fair", "plan=sale")
+    ahead = pd.read_parquet(work.path("future.parquet"))
+    assert list(ahead.columns) == ["unique_id", "ds", "plan=fair", "plan=sale"]
+    told = data[data["ds"] > "2017-04-01"]
+    np.testing.assert_array_equal(ahead["plan=sale"], (told["plan"] == "sale").astype(float))
+    data.loc[data["ds"] > "2017-04-01", "plan"] = "flood"
+    with pytest.raises(CovariateError, match=r"'plan' is 'flood' at .* which is a word the history does not have"):
+        run(write(READER, head=head(types), data=data), as_of="2017-04-01", force=True)
+
+
 def test_the_static_file_is_read_beside_the_recipe(write: Write, run: Run, tmp_path: Path) -> None:
     shops = pd.DataFrame({"unique_id": ["007", "up", "gone"], "size": [2.5, 1.5, 0], "kind": ["big", "small", "big"], "x": 1})
     shops.to_csv(tmp_path / "shops.csv", index=False)
