@@ -55,6 +55,7 @@ def repaired_panel_of(
         freq=options.freq,
         season=options.season,
         missing_steps=options.missing_steps,
+        tz=options.tz,
         covariates=source.covariates,
         past_covariates=source.past_covariates,
         static=static,

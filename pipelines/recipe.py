@@ -73,6 +73,7 @@ class PanelOptions:
     freq: str | int | None = None  # pandas offset alias | steps of an integer clock; None = told from the data
     season: int | Literal["auto"] | None = None  # steps; "auto" = found in the data; None = from freq
     missing_steps: Literal["error", "insert"] = "error"  # missing timestamps inside a series: refuse | add without a value
+    tz: str | None = None  # zone of the wall clock, as "Europe/Berlin"; local times are read on it, others moved to it
     resample: Resample | None = None  # after repairs of rows, before those of values; in place of freq
 
     def __post_init__(self) -> None:

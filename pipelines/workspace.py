@@ -105,7 +105,7 @@ class Workspace:
         from tsforecast.preprocessing.validate import future_from_frame
 
         rows = read_frame(self.made_by("prepare", FUTURE))
-        return future_from_frame(rows, self.panel, horizon=self.recipe.forecast.horizon)
+        return future_from_frame(rows, self.panel, horizon=self.recipe.forecast.horizon, tz=self.recipe.panel.tz)
 
     def made_by(self, job: str, name: str) -> Path:
         """The path of what `job` leaves under `name`.

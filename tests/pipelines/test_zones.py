@@ -9,7 +9,8 @@ import pandas as pd
 
 from pipelines.io import write_frame, write_sink
 from pipelines.panel_file import read_panel, write_panel
-from pipelines.recipe import Sink
+from pipelines.panels import repaired_panel_of
+from pipelines.recipe import PanelOptions, Sink, Source
 from tests.pipelines.test_io import NOTHING
 from tsforecast import build_model, panel_from_frame
 from tsforecast.panel import Panel
@@ -51,3 +52,13 @@ def test_a_forecast_of_several_zones_is_written_with_offsets_as_csv_and_in_utc_a
         ("Asia/Tokyo", "2024-04-03 15:00"),
         ("Europe/Berlin", "2024-04-03 22:00"),
     ]
+
+
+def test_a_recipe_reads_local_hours_on_the_clock_of_its_zone() -> None:
+    hours = pd.date_range("2024-03-29", "2024-04-02 23:00", freq="h", tz="Europe/Berlin")
+    frame = pd.DataFrame({"unique_id": "a", "ds": hours.tz_localize(None), "y": np.arange(float(len(hours)))}).drop(index=40)
+    options = PanelOptions(tz="Europe/Berlin", missing_steps="insert")
+    made = repaired_panel_of(frame, options, Source(kind="csv", path="x.csv"))
+    assert (made.panel.tz, len(made.panel.target)) == ("Europe/Berlin", 119)  # one hour less on the 31st
+    assert made.counts == {"missing_steps": 1}
+    assert made.log["ds"].tolist() == [hours[40]]

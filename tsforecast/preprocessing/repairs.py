@@ -14,7 +14,7 @@ import numpy as np
 from tsforecast.errors import OptionError, SchemaError
 from tsforecast.panel import IntArray, Panel
 from tsforecast.preprocessing.calendar import instants_from_wall, normalise_freq
-from tsforecast.preprocessing.columns import read_zoned_times
+from tsforecast.preprocessing.columns import read_zoned_times, refusal
 from tsforecast.preprocessing.invertible import nearest
 from tsforecast.preprocessing.regular import MissingSteps
 from tsforecast.preprocessing.repair import Repaired, series_of_rows
@@ -31,6 +31,7 @@ from tsforecast.preprocessing.repair_rows import (
 from tsforecast.preprocessing.repair_step import Changes, FrameStep, Names, PanelStep, RepairStep, changes_of_rows
 from tsforecast.preprocessing.repair_values import FillHoles, MinLength, NonNegative, Outliers, Trim, UnitJumps
 from tsforecast.preprocessing.validate import Features, panel_from_frame
+from tsforecast.preprocessing.zones import on_wall_clocks, zones_given
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +110,7 @@ def repair(
     id_col: str = "unique_id",
     time_col: str = "ds",
     target_col: str = "y",
+    tz: str | None = None,
     **features: Unpack[Features],
 ) -> RepairedPanel:
     """Check a long frame and make a panel of it, with the repairs that `steps` ask for and no others.
@@ -116,7 +118,7 @@ def repair(
     Args:
         frame: long, as in `panel_from_frame`; left as it is.
         steps: those on the frame first, then those on the panel; each in the order given.
-        freq, season, missing_steps, id_col, time_col, target_col, features: as in `panel_from_frame`. Steps "clock" and
+        freq, season, missing_steps, id_col, time_col, target_col, tz, features: as in `panel_from_frame`. Steps "clock" and
             "resample" say the freq themselves, and after "clock" steps that are missing are inserted.
 
     Raises:
@@ -133,10 +135,10 @@ def repair(
     freq, clocked = _freq_of(steps, freq)
     frame, changes = _repaired_rows(frame, steps, names)
     panel = panel_from_frame(
-        frame, freq, season, id_col, time_col, target_col, missing_steps="insert" if clocked else missing_steps, **features
+        frame, freq, season, id_col, time_col, target_col, missing_steps="insert" if clocked else missing_steps, tz=tz, **features
     )
     if len(panel.target) > len(frame):
-        changes += _inserted(OnClock.name if clocked else MISSING_STEPS, frame, panel, names)
+        changes += _inserted(OnClock.name if clocked else MISSING_STEPS, frame, panel, names, tz=tz)
     for step in steps:
         if isinstance(step, PanelStep):
             panel, done = step.apply(panel)
@@ -188,10 +190,13 @@ def _freq_of(steps: Sequence[RepairStep], freq: str | int | None) -> tuple[str |
     return own, clocked
 
 
-def _inserted(step: str, frame: "pd.DataFrame", panel: Panel, names: Names) -> list[Changes]:
+def _inserted(step: str, frame: "pd.DataFrame", panel: Panel, names: Names, *, tz: str | None) -> list[Changes]:
     """The rows of `panel` that the frame has none for."""
     codes, ids = series_of_rows(frame, names.id_col)
     times = read_zoned_times(frame[names.time_col], codes, ids)
+    if tz is not None:
+        zones = zones_given(frame, codes, ids, tz=tz, tz_col=None)
+        times = on_wall_clocks(times, zones, codes, freq=panel.freq, refuse=refusal(codes, ids, names.time_col))
     order = np.lexsort((times.moments, codes))  # the panel has its series in the same order
     had, had_codes = times.moments[order].astype(np.int64), codes[order]
     has, has_codes = panel.timestamps.astype(np.int64), np.repeat(np.arange(len(panel)), panel.lengths)
