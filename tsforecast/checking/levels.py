@@ -9,13 +9,9 @@ from tsforecast.checking.clock import Grid
 from tsforecast.checking.rows import Found, counted, in_series
 from tsforecast.panel import FloatArray, IntArray
 from tsforecast.preprocessing.calendar import BoolArray
-from tsforecast.preprocessing.grouped import quantiles_of, seen_in
-from tsforecast.preprocessing.robust import MAD_TO_DEVIATION, deviations, seasonal_residual
+from tsforecast.preprocessing.outlying import LEAST, outliers_in
+from tsforecast.preprocessing.robust import MAD_TO_DEVIATION, medians_by_series, seasonal_residual
 
-LEAST = 10  # observed values below which nothing is said
-FAR = 8.0  # robust deviations of an outlier
-TAIL = (0.98, 3.0)  # an outlier is that many times as far off as this share of the values
-ON_LOGS = 6.0  # robust deviations of the logarithm, in series that are never negative
 UNIT_EDGE, UNIT_NOISE = 0.7, 6.0  # a change of unit: step of log10, and in robust deviations of such steps
 UNIT_NEAR, UNIT_SPREAD = 0.12, 0.15  # of log10: how near to a power of ten, how steady around it
 UNIT_ROWS = 3  # shorter stretches are outliers
@@ -39,29 +35,16 @@ def find_levels(grid: Grid, odd: BoolArray, seasons: Sequence[int]) -> list[Foun
     return [*jumps, *outliers, *_level_shifts(grid, np.where(far, np.nan, values))]
 
 
-def medians_of(values: FloatArray, offsets: IntArray) -> FloatArray:
-    """The median of each group of rows without its NaN, (G,); NaN for one without values."""
-    return np.where(seen_in(values, offsets) > 0, quantiles_of(values, offsets, [0.5])[0], np.nan)
-
-
 # Outliers
 
 
 def _outliers(grid: Grid, values: FloatArray, seasons: Sequence[int]) -> tuple[list[Found], BoolArray]:
-    offsets, lengths = grid.offsets, np.diff(grid.offsets)
-    by_season = deviations(values, offsets, grid.season)
-    far = np.abs(by_season) > FAR
-    far &= np.repeat(seen_in(values, offsets) >= LEAST, lengths)
+    far, by_season = outliers_in(values, grid.offsets, grid.season, seasons=seasons)
     if not far.any():
         return [], far
-    far &= np.abs(by_season) > TAIL[1] * np.repeat(quantiles_of(np.abs(by_season), offsets, [TAIL[0]])[0], lengths)
-    for season in {1, *seasons} - {grid.season}:  # a shift is far from its season for a while, but not from its neighbours
-        if far.any():
-            far &= np.abs(deviations(values, offsets, season)) > FAR / 2
-    far &= _far_on_logs(grid, values)
-    residual = seasonal_residual(values, offsets, grid.season)[0]
+    residual = seasonal_residual(values, grid.offsets, grid.season)[0]
     found = []
-    for series, places in in_series(np.flatnonzero(far), offsets):
+    for series, places in in_series(np.flatnonzero(far), grid.offsets):
         worst = places[np.argmax(np.abs(by_season[places]))]
         at, expected = grid.where(np.array([worst]))[0], values[worst] - residual[worst]
         told = (
@@ -70,22 +53,6 @@ def _outliers(grid: Grid, values: FloatArray, seasons: Sequence[int]) -> tuple[l
         )
         found.append(grid.found("outliers", series, places, told))
     return found, far
-
-
-def _far_on_logs(grid: Grid, values: FloatArray) -> BoolArray:
-    """True where the logarithm is far from the rule as well, or cannot be taken: sizes that vary by factors are no outliers."""
-    offsets, lengths = grid.offsets, np.diff(grid.offsets)
-    typical = medians_of(np.where(values != 0, np.abs(values), np.nan), offsets)
-    never_negative = np.repeat(np.fmin.reduceat(values, offsets[:-1]) >= 0, lengths)
-    zeros = np.add.reduceat(values == 0, offsets[:-1], dtype=np.int64)
-    often_zero = np.repeat(10 * zeros > seen_in(values, offsets), lengths)
-    logs = np.log(np.where(never_negative, values, np.nan) + 0.1 * np.repeat(typical, lengths))
-    by_season = deviations(np.where(often_zero, np.nan, logs), offsets, grid.season)
-    sizes = np.where(often_zero & (values > 0), logs, np.nan)  # of intermittent demand: against all sizes
-    middle = np.repeat(medians_of(sizes, offsets), lengths)
-    spread = np.repeat(MAD_TO_DEVIATION * medians_of(np.abs(sizes - middle), offsets), lengths)
-    away = np.where(often_zero, (sizes - middle) / np.fmax(spread, 0.1), by_season)
-    return (np.abs(away) > ON_LOGS) | ~never_negative
 
 
 # Units
@@ -105,7 +72,7 @@ def _unit_jumps(grid: Grid, values: FloatArray) -> tuple[list[Found], BoolArray]
         return [], moved
     of_series = np.full(len(values), np.nan)
     of_series[places[1:]] = np.abs(steps)
-    noise = MAD_TO_DEVIATION * medians_of(of_series, offsets)
+    noise = MAD_TO_DEVIATION * medians_by_series(of_series, offsets)
     edges = np.flatnonzero(np.abs(steps) > np.fmax(UNIT_EDGE, UNIT_NOISE * noise[codes[1:]])) + 1
     found = []
     for series, mine in in_series(places[edges], offsets):
@@ -157,8 +124,8 @@ def _profile(values: FloatArray, offsets: IntArray, season: int) -> FloatArray:
     order = np.argsort(groups, kind="stable")
     bounds = np.append(np.flatnonzero(np.diff(groups[order], prepend=-1)), len(order))
     profile = np.empty(len(values))
-    profile[order] = np.repeat(medians_of(values[order], bounds), np.diff(bounds))
-    profile -= np.repeat(medians_of(values, offsets), lengths)
+    profile[order] = np.repeat(medians_by_series(values[order], bounds), np.diff(bounds))
+    profile -= np.repeat(medians_by_series(values, offsets), lengths)
     return np.where(long & np.isfinite(profile), profile, 0.0)
 
 
@@ -168,7 +135,7 @@ def _profile(values: FloatArray, offsets: IntArray, season: int) -> FloatArray:
 def _level_shifts(grid: Grid, values: FloatArray) -> list[Found]:
     """At most one for each series: the largest difference between the rows before and after a moment."""
     offsets, lengths = grid.offsets, np.diff(grid.offsets)
-    typical = medians_of(np.abs(values), offsets)
+    typical = medians_by_series(np.abs(values), offsets)
     shares = np.fmin.reduceat(values, offsets[:-1]) > SHIFT_ABOVE * typical  # there a shift changes the season alike
     bent = np.where(np.repeat(shares, lengths), np.log(np.maximum(values, np.finfo(np.float64).tiny)), values)
     level = bent - _profile(bent, offsets, grid.season)
@@ -177,9 +144,9 @@ def _level_shifts(grid: Grid, values: FloatArray) -> list[Found]:
     if not usable.any():
         return []
     differences = _differences(level, offsets, width)
-    differences -= np.repeat(medians_of(differences, offsets), lengths)  # a trend makes all of them alike
+    differences -= np.repeat(medians_by_series(differences, offsets), lengths)  # a trend makes all of them alike
     size = np.abs(differences)
-    usual = MAD_TO_DEVIATION * medians_of(size, offsets)
+    usual = MAD_TO_DEVIATION * medians_by_series(size, offsets)
     largest = np.fmax.reduceat(size, offsets[:-1])
     least = SHIFT_SIZE * np.where(shares, 1.0, typical)
     found = []
@@ -201,7 +168,7 @@ def _level_shifts(grid: Grid, values: FloatArray) -> list[Found]:
 def _differences(level: FloatArray, offsets: IntArray, width: IntArray) -> FloatArray:
     """Mean of the `width` (S,) rows from each row on less that of as many before, (M,); NaN where less than half are observed."""
     lengths = np.diff(offsets)
-    center = np.repeat(np.nan_to_num(medians_of(level, offsets)), lengths)  # keeps the sums small
+    center = np.repeat(np.nan_to_num(medians_by_series(level, offsets)), lengths)  # keeps the sums small
     seen = np.isfinite(level)
     sums = np.concatenate([[0.0], np.cumsum(np.where(seen, level - center, 0.0))])
     counts = np.concatenate([[0], np.cumsum(seen)])

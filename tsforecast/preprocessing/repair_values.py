@@ -8,6 +8,7 @@ import numpy as np
 from tsforecast.errors import CovariateError, FrequencyError, GapError, OptionError, SchemaError
 from tsforecast.panel import FloatArray, IntArray, Panel, TimeArray
 from tsforecast.preprocessing.calendar import BoolArray, advance, clock_of, grid_positions
+from tsforecast.preprocessing.outlying import outliers_in
 from tsforecast.preprocessing.repair import MOST_EMPTY
 from tsforecast.preprocessing.repair_step import (
     Changes,
@@ -115,7 +116,7 @@ def _run_lengths(true: BoolArray, starts: IntArray) -> IntArray:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outliers(PanelStep):
-    """Single values far from what the same phase of the neighbouring seasons says, see `robust.residual_and_unit`.
+    """Single values far from what season and neighbours say: those that a check names, see `outlying.outliers_in`.
 
     clip: to `threshold` deviations.   replace: by what the seasons say.   mask: NaN, for `fill` or the model.
     """
@@ -132,9 +133,9 @@ class Outliers(PanelStep):
             raise OptionError(f"repair 'outliers': threshold must be above 0, got {self.threshold}", field="threshold")
 
     def apply(self, panel: Panel) -> tuple[Panel, list[Changes]]:
+        far, _ = outliers_in(panel.target, panel.offsets, panel.season, threshold=self.threshold)
         residual, unit = residual_and_unit(panel.target, panel.offsets, panel.season)
         with np.errstate(over="ignore", invalid="ignore"):  # values near the largest float
-            far = np.abs(residual) > self.threshold * unit
             expected = panel.target - residual
             if self.method == "clip":
                 expected = expected + np.sign(residual) * self.threshold * unit
