@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.recipe import Source
 from tsforecast.errors import CovariateError
+from tsforecast.preprocessing.words import as_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def words_of(frame: "pd.DataFrame", source: Source) -> dict[str, tuple[str, ...]
     """
     found = {}
     for name in _categories(source):
-        words = sorted(set(frame[name].dropna().map(str)))
+        words = sorted(set(frame[name].dropna().map(as_word)))
         if not words or len(words) > MOST_WORDS:
             raise CovariateError(
                 f"category {name!r} has {len(words)} words, it needs 1 to {MOST_WORDS}; merge the rare ones, or declare it real",
@@ -86,7 +87,7 @@ def typed_column(frame: "pd.DataFrame", name: str, kind: str) -> "pd.Series[Any]
 
     column = frame[name]
     if kind == "category":
-        return column.map(str).where(column.notna(), None)
+        return column.map(as_word).where(column.notna(), None)
     read = pd.to_numeric(column, errors="coerce") if kind == "real" else column.map(str).str.strip().str.lower().map(TRUTH)
     numbers = read.astype("float64")
     wrong = np.flatnonzero((numbers.isna() & column.notna()).to_numpy())
@@ -97,7 +98,7 @@ def typed_column(frame: "pd.DataFrame", name: str, kind: str) -> "pd.Series[Any]
 
 
 def _one_hot(frame: "pd.DataFrame", name: str, words: tuple[str, ...]) -> dict[str, Any]:
-    text = frame[name].map(str)
+    text = frame[name].map(as_word)
     there = frame[name].notna()
     unseen = np.flatnonzero((there & ~text.isin(words)).to_numpy())
     if len(unseen):

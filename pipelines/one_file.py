@@ -48,6 +48,7 @@ def add_data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--season", type=_season, metavar="STEPS", help="steps in a season, or auto: as the data show; default: from the freq"
     )
+    command.add_argument("--tz", metavar="ZONE", help="zone of the wall clock of local times, such as Europe/Berlin")
     command.add_argument(
         "--missing-steps", choices=("error", "insert"), default="error", help="missing timestamps: refuse, or insert"
     )
@@ -99,7 +100,7 @@ def source_from_arguments(args: argparse.Namespace) -> Source:
 def options_from_arguments(args: argparse.Namespace) -> PanelOptions:
     """How the file becomes a panel, as a recipe would say it."""
     freq = int(args.freq) if args.freq and args.freq.isdecimal() else args.freq
-    return PanelOptions(freq=freq, season=args.season, missing_steps=args.missing_steps)
+    return PanelOptions(freq=freq, season=args.season, missing_steps=args.missing_steps, tz=args.tz)
 
 
 def train(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from tsforecast.panel import Panel
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tsforecast.preprocessing.repair_step import RepairStep
     from tsforecast.preprocessing.repairs import RepairedPanel
 
 MUCH = 0.5  # share of the rows that one step may change before it is worth a warning
@@ -45,6 +46,8 @@ def repaired_panel_of(
     static, typed = read_static(source, folder=folder), with_types(frame, source)
     frame, source = typed.frame, typed.source
     repairs = list(repairs_of(steps))
+    if options.tz is not None and _is_local(frame) and _first_localised(repairs):
+        repairs[:0] = repairs_of((Step(name="localize", options={"tz": options.tz}),))
     if options.resample is not None:
         of_rows = sum(step.level == "frame" for step in repairs)
         resample = Step(name="resample", options={"freq": options.resample.freq, "how": options.resample.how})
@@ -60,6 +63,17 @@ def repaired_panel_of(
         past_covariates=source.past_covariates,
         static=static,
     )
+
+
+def _is_local(frame: "pd.DataFrame") -> bool:
+    """Datetimes without a zone."""
+    return frame["ds"].dtype.kind == "M" and getattr(frame["ds"].dtype, "tz", None) is None
+
+
+def _first_localised(repairs: "list[RepairStep]") -> bool:
+    """True where steps work on rows before they have a zone: an hour that comes twice is no duplicate."""
+    of_rows = [step for step in repairs if step.level == "frame"]
+    return bool(of_rows) and all(step.name != "localize" for step in of_rows)
 
 
 def facts_of(panel: Panel) -> dict[str, Any]:

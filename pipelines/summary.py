@@ -44,9 +44,9 @@ def tracking_of(work: Workspace) -> dict[str, str] | None:
 
 def exit_code(summary: Mapping[str, Any]) -> int:
     """0 done, 3 a model failed, 4 promotion refused; see `pipelines/__main__.py`."""
-    if summary["champion"] and summary["champion"]["outcome"] == "refused":
-        return 4
-    return 3 if summary["failed"] else 0
+    if summary["failed"]:
+        return 3
+    return 4 if summary["champion"] and summary["champion"]["outcome"] == "refused" else 0
 
 
 def to_text(summary: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ LEAST_ROWS = 4  # a shorter series has its mean for a trend
 TREND_SHARE = 0.25  # of a series without a season: the rows whose course makes the trend at a row
 TREND_ROWS = 7  # and no fewer than these
 ROBUST_ITERATIONS = 3  # of the trend of a series without a season
+ROUNDING = 1e-10  # of the largest value of a series: what varies less does not vary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +78,10 @@ class Decomposition:
         return pd.DataFrame(columns)
 
     def _deviation(self, values: FloatArray) -> FloatArray:
-        """Standard deviation of each series, (S,)."""
-        return mean_and_deviation(values, self.panel.offsets)[1]
+        """Standard deviation of each series, (S,); 0 where it is but the rounding of the values."""
+        deviation = mean_and_deviation(values, self.panel.offsets)[1]
+        size = np.fmax.reduceat(np.abs(np.nan_to_num(self.panel.target)), self.panel.offsets[:-1])
+        return np.where(deviation > ROUNDING * size, deviation, 0.0)
 
 
 def decompose(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tsforecast.errors import ArtifactError, CovariateError, OptionError
+from tsforecast.errors import ArtifactError, CovariateError, HorizonError, OptionError, SchemaError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, Forecast
 from tsforecast.models.base import FLOW, WORDS, Callback, Facts, Forecaster, Predictor, check_horizon, load_predictor
 from tsforecast.nn.config import TrainConfig
@@ -65,7 +65,14 @@ class FittedFlow:
         features = [feature.for_panel(panel) for feature in self.features] if panel.freq == self.facts.freq else []
         known, past = _by_kind(features)
         if features:
-            steps = min(self.facts.horizon if horizon is None else check_horizon(horizon), self.facts.horizon)
+            _check_not_empty(panel)
+            steps = self.facts.horizon if horizon is None else check_horizon(horizon)
+            if steps > self.facts.horizon:
+                raise HorizonError(
+                    f"horizon {steps} is longer than the {self.facts.horizon} steps this {self.recipe.name!r} was fitted for; "
+                    f"ask for at most {self.facts.horizon}, or fit with horizon={steps}",
+                    field="horizon",
+                )
             self._check_given(panel, steps, future)
             own = future if self.facts.covariate_names else None
             panel, future = with_known(panel, known), future_of(panel, known, steps, own)
@@ -110,6 +117,11 @@ class FittedFlow:
         return target
 
 
+def _check_not_empty(panel: Panel) -> None:
+    if not len(panel):
+        raise SchemaError("the panel has no series; features need at least one", field="panel")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForecastFlow:
     """A recipe: which features, which transforms, which model, which last touches.
@@ -122,7 +134,12 @@ class ForecastFlow:
     features: tuple[Feature, ...] = ()
     transforms: tuple[Transform, ...] = ()
     model: Forecaster
-    postprocess: tuple[Postprocess, ...] = ()
+    postprocess: tuple[Postprocess, ...] = ()  # or their names, such as "clip_below_zero"
+
+    def __post_init__(self) -> None:
+        """Names of last touches become the touches."""
+        touches = tuple(postprocess_named(one) if isinstance(one, str) else one for one in self.postprocess)
+        object.__setattr__(self, "postprocess", touches)
 
     def fit(
         self,
@@ -155,6 +172,8 @@ class ForecastFlow:
         return FittedFlow(features=features, transforms=tuple(fitted), predictor=predictor, postprocess=self.postprocess)
 
     def _fit_features(self, panel: Panel) -> tuple[FittedFeature, ...]:
+        if self.features:
+            _check_not_empty(panel)
         return tuple(feature.fit(panel) for feature in self.features if feature.kind in self.model.about.covariates)
 
 

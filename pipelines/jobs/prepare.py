@@ -59,7 +59,7 @@ def _future(
         rows = frame[frame["ds"].notna()]
     typed = with_types(rows, recipe.source, words=words)
     known = typed.source.covariates
-    done = repair_rows(typed.frame.assign(y=float("nan")), steps, covariates=known)
+    done = repair_rows(typed.frame.assign(y=float("nan")), steps, covariates=known, tz=recipe.panel.tz)
     return done.frame[["unique_id", "ds", *known]], later(done.log, "ds", work.as_of)
 
 

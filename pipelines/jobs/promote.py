@@ -38,10 +38,12 @@ def judge(work: Workspace, rows: list[dict[str, Any]]) -> dict[str, Any]:
         why = f": {failed}" if (failed := work.failure_of(work.recipe.baseline())) else ""
         message = f"the baseline {work.recipe.baseline().label!r} has no {metric}, so nothing can be promoted{why}"
         raise ModelError(message, field="models")
-    others = [row for row in rows if row is not baseline and row[metric] is not None]
+    scored = [row for row in rows if row is not baseline and row[metric] is not None]
+    others = [row for row in scored if len(row.get("fallbacks") or ()) < len(work.panel)]
     refused = {"outcome": "refused", "model": baseline["model"], "reference": None}
     if not others:
-        return refused | {"reason": f"no model but the baseline has a {metric}"}
+        fell = f": {', '.join(row['model'] for row in scored)} forecast every series by fallback" if scored else ""
+        return refused | {"reason": f"no model but the baseline has a {metric} of its own{fell}"}
     best = others[0]
     compared = f"{metric} {best[metric]:.4g} of {best['model']} against {baseline[metric]:.4g} of {baseline['model']}"
     if work.tracker is None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipelines.environment import Environment
 from pipelines.fallbacks import fallback_line
+from pipelines.jobs.promote import judge
 from pipelines.recipe import RecipeFile
 from pipelines.runner import RunOptions, run_recipe
 from pipelines.summary import summary_of, to_text
@@ -31,6 +33,19 @@ def test_summary_folder_and_progress_say_which_series_fell_back(write: Write, ru
     assert f"  FALLBACK   {line}" in to_text(summary)
     assert f"  faller was scored by a fallback on 007: {WORDS}" in to_text(summary)
     assert pd.read_csv(work.path("fallbacks.csv"), dtype=str).to_dict("records") == [{"unique_id": "007", "reason": WORDS}]
+
+
+def test_a_model_that_forecast_nothing_itself_is_not_promoted(write: Write, run: Run) -> None:
+    work = run(write(FALLER))
+    rows: list[dict[str, Any]] = [
+        {"model": "faller", "mase": 0.5, "fallbacks": ["007: no"]},
+        {"model": "seasonal_naive", "mase": 1.0},
+    ]
+    assert judge(work, rows)["outcome"] == "promoted"
+    rows[0]["fallbacks"] = ["007: no", "up: no"]
+    verdict = judge(work, rows)
+    assert (verdict["outcome"], verdict["model"]) == ("refused", "seasonal_naive")
+    assert verdict["reason"].endswith("a mase of its own: faller forecast every series by fallback")
 
 
 def test_a_run_without_fallbacks_has_an_empty_table_and_says_nothing(write: Write, run: Run) -> None:

@@ -161,7 +161,7 @@ def test_nothing_is_promoted_that_does_not_beat_the_baseline(write: Write, run: 
 
 def test_a_recipe_with_the_baseline_alone_forecasts_with_it(write: Write, run: Run) -> None:
     work = run(write('[[models]]\nname = "seasonal_naive"\n'))
-    assert summary_of(work)["champion"]["reason"] == "no model but the baseline has a mase"
+    assert summary_of(work)["champion"]["reason"] == "no model but the baseline has a mase of its own"
 
 
 def test_a_baseline_without_a_score_lets_nothing_be_promoted(write: Write, run: Run) -> None:

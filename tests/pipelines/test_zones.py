@@ -10,7 +10,7 @@ import pandas as pd
 from pipelines.io import write_frame, write_sink
 from pipelines.panel_file import read_panel, write_panel
 from pipelines.panels import repaired_panel_of
-from pipelines.recipe import PanelOptions, Sink, Source
+from pipelines.recipe import PanelOptions, Sink, Source, Step
 from tests.pipelines.test_io import NOTHING
 from tsforecast import build_model, panel_from_frame
 from tsforecast.panel import Panel
@@ -62,3 +62,11 @@ def test_a_recipe_reads_local_hours_on_the_clock_of_its_zone() -> None:
     assert (made.panel.tz, len(made.panel.target)) == ("Europe/Berlin", 119)  # one hour less on the 31st
     assert made.counts == {"missing_steps": 1}
     assert made.log["ds"].tolist() == [hours[40]]
+
+
+def test_an_hour_that_comes_twice_is_no_duplicate_where_the_recipe_has_a_zone() -> None:
+    hours = pd.date_range("2024-10-26", "2024-10-28 23:00", freq="h", tz="Europe/Berlin")
+    frame = pd.DataFrame({"unique_id": "a", "ds": hours.tz_localize(None), "y": np.arange(float(len(hours)))})
+    steps = (Step(name="duplicates", options={"keep": "last"}),)
+    made = repaired_panel_of(frame, PanelOptions(tz="Europe/Berlin"), Source(kind="csv", path="x.csv"), steps=steps)
+    assert made.panel.target.tolist() == list(range(73)) and made.counts == {}

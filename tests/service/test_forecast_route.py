@@ -67,7 +67,7 @@ def test_series_of_several_clocks_are_put_back_in_their_places(ask: Ask) -> None
         daily("d", target=range(8)),
         {"id": "i", "start": 0, "freq": 5, "target": [1, 1]},
         daily("e", target=range(8, 16)),
-        {"id": "z", "start": "2024-01-01T00:00+01:00", "freq": "D", "target": list(range(8))},
+        {"id": "z", "start": "2024-01-01T00:00Z", "freq": "D", "target": list(range(8))},
         {"id": "b", "start": "2024-03-24", "tz": "Europe/Berlin", "freq": "D", "target": list(range(8))},
     ]
     forecasts = ask(*series, model="seasonal_naive").json()["forecasts"]
@@ -76,9 +76,19 @@ def test_series_of_several_clocks_are_put_back_in_their_places(ask: Ask) -> None
         "2024-01-09T00:00:00",
         10,
         "2024-01-09T00:00:00",
-        "2024-01-08T23:00:00Z",
+        "2024-01-09T00:00:00Z",
         "2024-04-01T00:00:00+02:00",
     ]
+
+
+def test_a_day_that_begins_at_an_offset_needs_its_zone(ask: Ask) -> None:
+    """At 22:00 of the day before in UTC: weekdays and holidays would be those of another day."""
+    series = {"id": "z", "start": "2024-04-15T00:00:00+02:00", "freq": "D", "target": list(range(8))}
+    refused = ask(series, model="seasonal_naive")
+    assert refused.status_code == 422
+    assert "an offset does not say which; pass tz, such as 'Europe/Berlin'" in refused.text
+    [found] = ask(series | {"tz": "Europe/Berlin"}, model="seasonal_naive").json()["forecasts"]
+    assert found["timestamps"][0] == "2024-04-23T00:00:00+02:00"
 
 
 def test_series_that_say_one_clock_in_two_ways_keep_their_forecasts(ask: Ask) -> None:

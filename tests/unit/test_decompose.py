@@ -204,3 +204,8 @@ def test_the_command_names_series_that_cannot_show_a_season_and_mistakes(tmp_pat
     assert "--seasons takes whole numbers such as 24,168, got 'week'" in capsys.readouterr().err
     assert main(["decompose", str(data), "--only", "x"]) != 0
     assert "no series 'x' in" in capsys.readouterr().err
+
+
+def test_rounding_is_no_variation() -> None:
+    found = decompose(panel_of(a=np.full(60, 0.1)), seasons=[7]).strengths()
+    assert found[["trend", "seasonal_7"]].isna().all(axis=None)

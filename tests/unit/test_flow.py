@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import tsforecast
-from tsforecast.errors import ArtifactError, HorizonError, TransformError
+from tsforecast.errors import ArtifactError, HorizonError, OptionError, TransformError
 from tsforecast.flow import FittedFlow, ForecastFlow, load_model
 from tsforecast.forecast import Forecast
 from tsforecast.models.base import About, Epoch, Facts, Forecaster, Predictor
@@ -199,3 +199,10 @@ def test_a_damaged_flow_is_refused_with_the_file_that_is_wrong(tmp_path: Path, d
 def test_a_folder_that_is_no_model_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"is not a stored model: .*; save one with predictor.save\(folder\)"):
         load_model(tmp_path)
+
+
+def test_last_touches_may_be_named() -> None:
+    flow = ForecastFlow(model=SeasonalNaive(), postprocess=("clip_below_zero",))  # type: ignore[arg-type]  # a name
+    assert [touch.name for touch in flow.postprocess] == ["clip_below_zero"]
+    with pytest.raises(OptionError, match="no postprocess 'clip'"):
+        ForecastFlow(model=SeasonalNaive(), postprocess=("clip",))  # type: ignore[arg-type]  # as above

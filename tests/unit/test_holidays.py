@@ -20,6 +20,7 @@ from tsforecast.models.linear import Linear
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.days import Around, days_of, ranked
+from tsforecast.preprocessing.events import read_events
 from tsforecast.preprocessing.feature import Feature, KnownFeature, Moments, future_of
 from tsforecast.preprocessing.features import build_feature, feature_from_json
 from tsforecast.preprocessing.repair import resample
@@ -416,3 +417,13 @@ def test_a_panel_without_rows_gives_no_rows() -> None:
     fitted = fit(build_feature("holidays", country="DE", names=True, before=1), panel)
     found: FloatArray = fitted.columns(Moments.of_rows(empty))
     assert found.shape == (0, len(fitted.names))
+
+
+def test_owners_of_events_are_those_of_the_panel_though_a_hole_made_them_floats(tmp_path: Path) -> None:
+    file = tmp_path / "events.parquet"
+    pd.DataFrame(
+        {"date": ["2024-01-03T00:00:00+01:00", "2024-01-05"], "unique_id": [7, None], "name": ["fair", None]}
+    ).to_parquet(file)
+    owners, names, first, _ = read_events(file)
+    assert (list(owners), list(names)) == (["7", ""], ["fair", "event"])
+    assert first.astype("datetime64[D]").astype(str).tolist() == ["2024-01-03", "2024-01-05"]

@@ -115,3 +115,16 @@ def test_options_that_make_no_sense_are_refused(options, field, message):
     with pytest.raises(OptionError, match=f"transform 'logit'.*{message}") as caught:
         Logit(**options)
     assert caught.value.field == field
+
+
+def test_open_bounds_widen_with_the_history() -> None:
+    """A model in service meets a new record; bounds that were given stay."""
+    panel = panel_of(a=np.arange(40.0))
+    fitted = Logit().fit(panel)
+    longer = panel_of(a=np.arange(50.0))
+    ready = fitted.for_panel(longer)
+    np.testing.assert_allclose(ready.invert_panel(ready.apply(longer)).target, longer.target, atol=1e-9)
+    np.testing.assert_array_equal(fitted.for_panel(panel).apply(panel).target, fitted.apply(panel).target)
+    with pytest.raises(TransformError, match="logit needs values between"):
+        bounded = Logit(low=-1.0, high=45.0).fit(panel)
+        bounded.for_panel(longer).apply(longer)

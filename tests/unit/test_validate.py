@@ -312,7 +312,7 @@ def test_timestamps_of_another_type_are_refused():
 def test_a_timestamp_twice_in_a_series_is_refused_wherever_it_stands():
     frame = frame_of(a=HOURS, b=HOURS.append(HOURS[3:5])).sample(frac=1, random_state=0)
     times = "2024-01-01T03:00:00, 2024-01-01T04:00:00"
-    message = f"series 'b' has 2 timestamps more than once: {times}; keep one row each by repair.drop_duplicates"
+    message = f"series 'b' has 2 timestamps more than once: {times}; keep one row each by the repair 'duplicates'"
     refused(DuplicateError, message, frame, series="b", field="ds")
     lone = frame.drop(columns="unique_id")
     refused(DuplicateError, r"'series' has 48 .* \(48 in all\).*of several series.*by id_col=", lone, series="series", field="ds")
@@ -323,7 +323,7 @@ def test_gaps_are_refused_with_the_first_missing_timestamps_their_number_and_the
     first = "2024-01-01T03:00:00, 2024-01-01T07:00:00, 2024-01-01T08:00:00"
     message = (
         rf"series 'b' lacks 4 steps of freq 'h' \(as most rows say\): {first} … \(4 in all\), and 1 more series likewise; "
-        "pass missing_steps='insert' to add them as not observed, or use repair.resample"
+        "pass missing_steps='insert' to add them as not observed, or use the repair 'resample'"
     )
     refused(GapError, message, frame, series="b", field="ds")
 
@@ -356,7 +356,7 @@ def test_series_of_different_frequencies_are_refused_with_both():
     days = pd.date_range("2024-01-01", periods=20)
     message = (
         "the series step by different frequencies: 'b' by 'D', 'a' by 'h'; make one panel for each, bring them to one clock by "
-        "repair.resample, or, if rows are only missing, pass freq='h' with missing_steps='insert'"
+        "the repair 'resample', or, if rows are only missing, pass freq='h' with missing_steps='insert'"
     )
     refused(FrequencyError, message, frame_of(a=HOURS, b=days), series="b", field="ds")
     months = pd.date_range("2024-01-01", periods=6, freq="MS")

@@ -162,7 +162,10 @@ def check_trainable(panel: Panel, plan: WindowPlan) -> None:
 
 def training_identity(recipe: Forecaster, panel: Panel, *more: object) -> str:
     """Changes with anything that changes the training: the recipe, the panel, and `more`."""
-    digest = hashlib.sha256(repr((recipe, panel.series_ids, panel.freq, panel.season, panel.static_categories, more)).encode())
+    starts = panel.timestamps[panel.offsets[:-1]].astype(np.int64).tolist()
+    clock = (panel.freq, panel.season, panel.tz, panel.zones, starts)
+    names = (panel.covariate_names, panel.past_covariate_names, panel.static_real_names, panel.static_category_names)
+    digest = hashlib.sha256(repr((recipe, panel.series_ids, clock, names, panel.static_categories, more)).encode())
     for array in (panel.offsets, panel.target, panel.covariates, panel.past_covariates, panel.static_reals):
         if array is None:
             digest.update(b"-")

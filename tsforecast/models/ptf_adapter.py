@@ -445,7 +445,10 @@ class PtfPredictor(Predictor):
         cls, recipe: Forecaster, facts: Facts, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
     ) -> "PtfPredictor":
         recipe = cast(PtfForecaster, recipe)
-        shape = PtfShape(**values["shape"] | {"categories": tuple(values["shape"]["categories"])})
+        try:
+            shape = PtfShape(**values["shape"] | {"categories": tuple(values["shape"]["categories"])})
+        except TypeError as error:
+            raise ArtifactError(f"the model was stored by another version of this library ({error}); train it again") from error
         network = recipe.empty_network(shape)
         weights = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != SPREAD}
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -92,6 +92,23 @@ class FittedLogit(PerSeries):
     ceiling: FloatArray  # (S,) where it ends
     least: FloatArray  # (S,) lowest value of a forecast, units of the target
     most: FloatArray  # (S,) highest value of a forecast
+
+    def for_panel(self, panel: Panel) -> Self:
+        """As for every transform; bounds that were left open widen to what the history given needs."""
+        ready, recipe = super().for_panel(panel), self.recipe
+        assert isinstance(recipe, Logit)
+        if not len(panel) or (recipe.low is not None and recipe.high is not None):
+            return ready
+        floor, ceiling, least, most = ready._numbers_of(panel.series_ids)
+        room = recipe.margin * (ceiling - floor)
+        low, high = (edge.reduceat(panel.target, panel.offsets[:-1]) for edge in (np.fmin, np.fmax))
+        if recipe.low is None:
+            floor = np.fmin(floor, np.where(low <= floor, low - room, floor))
+            least = np.fmin(least, floor)
+        if recipe.high is None:
+            ceiling = np.fmax(ceiling, np.where(high >= ceiling, high + room, ceiling))
+            most = np.fmax(most, ceiling)
+        return ready._with(panel.series_ids, {"floor": floor, "ceiling": ceiling, "least": least, "most": most})
 
     def _check(self, panel: Panel) -> None:
         floor, ceiling, least, most = (np.repeat(one, panel.lengths) for one in self._numbers_of(panel.series_ids))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 import numpy as np
 import pandas as pd
@@ -209,8 +210,9 @@ def zone_name(zone: Any, name: str) -> str:
     try:
         pd.Timestamp(0, tz="UTC").tz_convert(text)
     except Exception as error:  # each library of zones has its own class
-        message = f"{name!r} has zone {text}, which has no IANA name; convert it, as in .dt.tz_convert('Europe/Berlin')"
-        raise SchemaError(message, field=name) from error
+        near = get_close_matches(text, available_timezones(), n=1)
+        way_out = f"did you mean {near[0]!r}?" if near else "convert it, as in .dt.tz_convert('Europe/Berlin')"
+        raise SchemaError(f"{name!r} has zone {text}, which has no IANA name; {way_out}", field=name) from error
     return text
 
 

@@ -1,6 +1,6 @@
 """Moments -> a calendar of one's own, from a file: promotions, closed days, school holidays. The file goes with the model."""
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from tsforecast.panel import FloatArray, IntArray, Panel
 from tsforecast.preprocessing.calendar import BoolArray
 from tsforecast.preprocessing.days import Around, around, check_columns, days_of, ranked
 from tsforecast.preprocessing.feature import Feature, Kind, KnownFeature, Moments, refuse_integer_clock, whole
+from tsforecast.preprocessing.words import as_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,9 @@ OTHER = "other"  # events without a column of their own
 EVERYONE = ""  # the series of an event of all series
 MOST_EVENTS = 100_000  # rows of a file
 LONGEST_EVENT = 3660  # days
+OFFSET = re.compile(  # of a time of day, at the end of a text
+    r"(?<=\d{2}:\d{2}:\d{2})(?:Z|[+-]\d{2}:?\d{2})$|(?<=\d{2}:\d{2})(?:Z|[+-]\d{2}:?\d{2})$"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,8 +186,9 @@ def _read(path: Path) -> "pd.DataFrame":
 def _texts(frame: "pd.DataFrame", column: str, *, default: str) -> list[str]:
     if column not in frame.columns:
         return [default] * len(frame)
-    values = frame[column].tolist()
-    return ["" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip() for value in values]
+    import pandas as pd
+
+    return ["" if pd.isna(value) else as_word(value).strip() for value in frame[column].tolist()]
 
 
 def _days(frame: "pd.DataFrame", column: str, path: Path) -> IntArray:
@@ -191,8 +196,11 @@ def _days(frame: "pd.DataFrame", column: str, path: Path) -> IntArray:
     import pandas as pd
 
     values = frame[column]
-    texts = values.astype(str) if not pd.api.types.is_datetime64_any_dtype(values) else values
+    dated = pd.api.types.is_datetime64_any_dtype(values)
+    texts = values if dated else values.astype(str).str.strip().str.replace(OFFSET, "", regex=True)  # a date is one of the wall
     times = pd.to_datetime(texts, errors="coerce", format="ISO8601")
+    if times.dt.tz is not None:
+        times = times.dt.tz_localize(None)
     wrong = times.isna().to_numpy() | (times != times.dt.normalize()).to_numpy()
     if wrong.any():
         row = int(np.argmax(wrong))

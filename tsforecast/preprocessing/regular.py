@@ -173,8 +173,8 @@ def _refuse_duplicates(rows: Rows, offsets: IntArray) -> None:
     again = again[np.unique(again, return_index=True)[1]]
     raise DuplicateError(
         f"series {series_id!r} has {_counted(len(again), 'timestamp')} more than once: {show_times(again, rows.zone_of(first))}"
-        f"{_and_others(others)}; keep one row each by repair.drop_duplicates(frame), "
-        "or merge them by repair.resample",
+        f"{_and_others(others)}; keep one row each by the repair 'duplicates', or merge them by 'resample'"
+        f"{_if_local(rows, again)}",
         series_id=series_id,
         field=rows.time_field,
     )
@@ -208,7 +208,7 @@ class _Problem:
         raise FrequencyError(
             f"series {series_id!r} does not step by {self.freq_text}: {count} off that clock: {show_times(strays, zone)}"
             f"{_and_others(others)}{hint}; correct them, pass the right freq, "
-            f"or bring the series to a regular clock by repair.resample(frame, freq={self.clock.freq!r})",
+            f"or bring the series to a regular clock by the repair 'clock' or 'resample' with freq={self.clock.freq!r}",
             series_id=series_id,
             field=self.rows.time_field,
         )
@@ -248,7 +248,7 @@ class _Problem:
         raise GapError(
             f"series {series_id!r} lacks {_counted(int(lacks.sum()), 'step')} of {self.freq_text}: "
             f"{self._first_missing(first, positions, mine, int(lacks.sum()))}{_and_others(others)}{hint}; "
-            "pass missing_steps='insert' to add them as not observed, or use repair.resample",
+            "pass missing_steps='insert' to add them as not observed, or use the repair 'resample'",
             series_id=series_id,
             field=self.rows.time_field,
         )
@@ -270,7 +270,8 @@ class _Problem:
         most = f", {example!r} by {step!r}" if example is not None else f", most rows by {step!r}"
         raise FrequencyError(
             f"the series step by different frequencies: {series_id!r} by {own!r}{most}; make one panel for each, bring them "
-            f"to one clock by repair.resample, or, if rows are only missing, pass freq={step!r} with missing_steps='insert'",
+            f"to one clock by the repair 'resample', or, if rows are only missing, pass freq={step!r} with "
+            "missing_steps='insert'",
             series_id=series_id,
             field=self.rows.time_field,
         )
@@ -367,6 +368,16 @@ def _first_series(wrong: BoolArray, offsets: IntArray) -> tuple[int, int, BoolAr
 
 
 # Words
+
+
+def _if_local(rows: Rows, again: TimeArray) -> str:
+    """A way out for hours that the clock shows twice when summer time ends."""
+    if again.dtype.kind != "M" or rows.tz is not None:
+        return ""
+    hours = again.astype("datetime64[h]")
+    of_day = (hours - again.astype("datetime64[D]")).astype(np.int64)
+    night = of_day.max() <= 3 and int((hours.max() - hours.min()).astype(np.int64)) <= 1
+    return "; if these are local hours that come twice when summer time ends, pass tz='Europe/Berlin' or alike" if night else ""
 
 
 def _counted(count: int, word: str) -> str:

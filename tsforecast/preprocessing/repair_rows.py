@@ -1,7 +1,7 @@
 """Repair steps on the raw frame: keys, numbers, duplicates, the clock and the zone, before rows become a panel."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -37,6 +37,7 @@ from tsforecast.preprocessing.repair import (
 from tsforecast.preprocessing.repair_step import Changes, FrameStep, Names, TextArray, check_choice, check_least, check_numbers
 
 NEAR = 0.1  # of a step: a place as good as met
+MOST_LETTERS = 40  # of a text that are kept in the log
 NO_STEP = np.iinfo(np.int64).min  # a missing integer step in a log; the bits of NaT
 
 
@@ -65,7 +66,8 @@ class DropMissingKeys(FrameStep):
 class Numbers(FrameStep):
     """Texts that are numbers become numbers, in target and covariates; what is no number becomes NaN.
 
-    Logged are the cells that Python would not read as that number: "1.234,5" with decimal ",", and what became NaN.
+    Logged are the cells that Python would not read as that number, with what was written: "1.234,5" with decimal ",", and what
+    became NaN. More than half of a column is not given up: that is another way to write numbers.
     """
 
     name: ClassVar[str] = "numbers"
@@ -88,9 +90,19 @@ class Numbers(FrameStep):
             if not (column.dtype.kind in "OTU" or isinstance(column.dtype, (pd.CategoricalDtype, pd.StringDtype))):
                 continue
             numbers, rows = self._read(column)
+            lost = rows[np.isnan(numbers[rows])]
+            there = int(column.notna().sum())
+            if 2 * len(lost) > there:
+                raise SchemaError(
+                    f"repair {self.name!r}: {len(lost)} of {there} cells of {name!r} are no numbers, the first is "
+                    f"{str(column.iloc[lost[0]])[:MOST_LETTERS]!r} in row {lost[0]}; say how they are written by decimal= "
+                    "and thousands=",
+                    field=name,
+                )
             frame = frame.assign(**{name: numbers})
             nothing = np.full(len(rows), np.nan)
-            changes.append(_changes(_step(self.name, name, names), frame, names, rows, old=nothing, new=numbers[rows]))
+            done = _changes(_step(self.name, name, names), frame, names, rows, old=nothing, new=numbers[rows])
+            changes.append(replace(done, texts=np.array([str(one)[:MOST_LETTERS] for one in column.iloc[rows]], dtype=object)))
         return frame, changes
 
     def _read(self, column: pd.Series) -> tuple[FloatArray, IntArray]:

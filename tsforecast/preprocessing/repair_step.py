@@ -45,6 +45,7 @@ class Changes:
     aware: bool  # times are instants
     old: FloatArray  # (n,) NaN = was not there, or no number
     new: FloatArray  # (n,) NaN = is not there any more
+    texts: TextArray | None = None  # (n,) what was written there, where it was no number
 
     def __len__(self) -> int:
         return len(self.series)

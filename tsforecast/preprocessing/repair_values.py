@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from tsforecast.errors import CovariateError, FrequencyError, GapError, OptionError, SchemaError
-from tsforecast.panel import FloatArray, IntArray, Panel, TimeArray
+from tsforecast.panel import FloatArray, IntArray, Panel, TimeArray, zone_fields
 from tsforecast.preprocessing.calendar import BoolArray, advance, clock_of, grid_positions
 from tsforecast.preprocessing.outlying import outliers_in
 from tsforecast.preprocessing.repair import MOST_EMPTY
@@ -285,7 +285,7 @@ class MinLength(PanelStep):
             offsets=np.append(rest.offsets, rest.offsets[-1] + len(pooled.target)),
             timestamps=np.concatenate([rest.timestamps, pooled.timestamps]),
             target=np.concatenate([rest.target, pooled.target]),
-            zones=(*rest.zones, str(pooled.tz)) if rest.zones else (),
+            **(zone_fields((*map(str, map(rest.zone_of, range(len(rest)))), str(pooled.tz))) if panel.zones else {}),
         )
         here = np.arange(len(rest.target), len(whole.target))
         came = changes_of_rows(self.name, whole, here, np.full(len(here), np.nan), pooled.target)

@@ -126,6 +126,9 @@ def repair(
         DataError: what no step repairs, or a step cannot; see `panel_from_frame` and the steps.
     """
     check_order(steps)
+    if "tz_col" in features:
+        message = "repair reads one zone for all series, tz=; repair the series of each zone by themselves, or bring instants"
+        raise OptionError(message, field="tz_col")
     names = Names(
         id_col=id_col,
         time_col=time_col,
@@ -154,11 +157,12 @@ def repair_rows(
     time_col: str = "ds",
     target_col: str = "y",
     covariates: Sequence[str] = (),
+    tz: str | None = None,
 ) -> Repaired:
     """The frame after the steps on frames alone, as for rows of a future whose covariates are known; the others are left out."""
     names = Names(id_col=id_col, time_col=time_col, target_col=target_col, covariates=tuple(covariates))
     frame, changes = _repaired_rows(frame, steps, names)
-    zone = getattr(frame[time_col].dtype, "tz", None)
+    zone = getattr(frame[time_col].dtype, "tz", None) or tz
     log = _log_of(changes, None if zone is None else str(zone), integers=frame[time_col].dtype.kind == "i")
     return Repaired(frame=frame, log=log)
 
@@ -228,4 +232,7 @@ def _log_of(changes: Sequence[Changes], tz: str | None, *, integers: bool) -> "p
     ids = np.concatenate([np.zeros(0, dtype=object), *[one.series for one in changes]])
     old, new = (np.concatenate([np.zeros(0), *[getattr(one, name) for one in changes]]) for name in ("old", "new"))
     names = np.repeat(np.array([one.step for one in changes], dtype=object), [len(one) for one in changes])
-    return pd.DataFrame({"unique_id": ids, "ds": ds, "old": old, "new": new, "step": names})
+    log = pd.DataFrame({"unique_id": ids, "ds": ds, "old": old, "new": new, "step": names})
+    if any(one.texts is not None for one in changes):
+        log["text"] = np.concatenate([np.full(len(one), None) if one.texts is None else one.texts for one in changes])
+    return log

@@ -18,6 +18,7 @@ from tsforecast.preprocessing.calendar import (
     zones_at,
 )
 from tsforecast.preprocessing.columns import (
+    ISO,
     Times,
     column_of,
     ids_as_text,
@@ -311,6 +312,14 @@ def _panel_from_starts(
     times = _read_moments(starts, series, names, "starts", zones, freq)
     firsts = times.moments
     check_kind(clock, firsts, "starts")
+    if not clock.absolute and not zones and times.tz is not None:
+        for i in np.flatnonzero([isinstance(one, str) and _has_offset(one) for one in starts])[:1]:
+            raise SchemaError(
+                f"series {names[i]!r} starts at {starts[i]!r}: steps of {clock.freq!r} follow the clock on a wall, and "
+                "an offset does not say which; pass tz, such as 'Europe/Berlin', or leave the offset away",
+                series_id=names[i],
+                field="starts",
+            )
     _, on_grid = grid_positions(clock, firsts, np.arange(len(names) + 1), zones_at(times.tz, times.zones, series))
     for i in np.flatnonzero(~on_grid)[:1]:
         zone = times.zones[i] if times.zones else times.tz
@@ -345,6 +354,12 @@ def _zones_of_lists(tz: str | Sequence[str] | None, names: tuple[str, ...]) -> t
         raise SchemaError(f"there are {len(names)} ids and {len(tz)} zones; send one for each series", field="tz")
     known = {zone: zone_name(zone, "tz") for zone in set(map(str, tz))}
     return tuple(known[str(zone)] for zone in tz)
+
+
+def _has_offset(text: str) -> bool:
+    """True where an ISO 8601 text has an offset that is not that of UTC."""
+    found = ISO.fullmatch(text.strip())
+    return found is not None and found.group(2) not in (None, "Z", "+00", "+00:00", "+0000", "-00:00")
 
 
 def _check_lengths(

@@ -18,6 +18,7 @@ from tsforecast.tracking.registry import (
 )
 from tsforecast.tracking.store import Store
 
+ROUNDING = 1e-9  # relative: two scores nearer than this are one, computed in two ways
 UNRANKED = ("bias", "coverage", "width")  # metrics of which less is not better, by the start of their names
 
 
@@ -72,7 +73,7 @@ def why_not_over_naive(candidate: ModelVersion, *, metric: str, baseline: Mappin
         return f"it has no finite {metric} from a backtest (got {_shown(score)}); run a backtest and log it first"
     if not math.isfinite(naive):
         return f"the baseline has no finite {metric} (got {_shown(naive)}); backtest seasonal_naive on the same panel first"
-    if score < naive * (1 - margin):
+    if score < naive * (1 - max(margin, ROUNDING)):
         return None
     return f"its {metric} {_shown(score)} does not beat seasonal naive's {_shown(naive)}{_by(margin)}"
 
@@ -106,7 +107,7 @@ def why_not_over_champion(candidate: ModelVersion, champion: ModelVersion, *, me
                 f"{named} backtest saw other data and no seasonal naive score is known for both; backtest it on this panel, "
                 f"or overrule: set_alias({candidate.name!r}, {CHAMPION!r}, {candidate.version})"
             )
-    if mine < theirs * (1 - margin):
+    if mine < theirs * (1 - max(margin, ROUNDING)):
         return None
     return f"its {what} {_shown(mine)} does not beat {named} {_shown(theirs)}{_by(margin)}"
 
