@@ -25,6 +25,7 @@ LAYERS = [  # low to high; names on one line may not import each other
     ["tsforecast.metrics"],
     ["tsforecast.preprocessing", "tsforecast.nn", "tsforecast.postprocess"],
     ["tsforecast.models", "tsforecast.decompose", "tsforecast.checking"],
+    ["tsforecast.steps"],
     ["tsforecast.flow"],
     [
         "tsforecast.backtest",

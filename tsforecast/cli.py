@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tsforecast {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
     for add in (
-        _add_models, _add_check, _add_decompose, add_run, _add_train, _add_backtest, _add_forecast, _add_serve, add_schedule,
+        _add_models, _add_steps, _add_check, _add_decompose, add_run, _add_train, _add_backtest, _add_forecast, _add_serve,
+        add_schedule,
         _add_mlflow,
     ):  # fmt: skip
         add(commands)
@@ -98,6 +99,24 @@ def _write_models(files: list[Path]) -> int:
     blocks = {"models": describe.markdown_of_all(found, missing), "parameters": describe.markdown_of_parameters(found)}
     for file in files:
         print(f"{file}: {'written' if describe.write_blocks(file, blocks) else 'as it was'}")
+    return 0
+
+
+def _add_steps(commands: "Commands") -> None:
+    words = "list repairs, features, steps and augmentations of a recipe with their options"
+    command = _command(commands, "steps", words, _steps)
+    command.add_argument("table", nargs="?", choices=("repairs", "features", "steps", "augment"), help="default: all")
+    command.add_argument("--write", metavar="FILE", help="put the tables into the blocks <!-- repairs --> … of a Markdown file")
+
+
+def _steps(args: argparse.Namespace) -> int:
+    from tsforecast import steps
+    from tsforecast.models.describe import write_blocks
+
+    if args.write:
+        print(f"{args.write}: {'written' if write_blocks(Path(args.write), dict(steps.blocks())) else 'as it was'}")
+        return 0
+    print("\n\n".join(steps.text_of(table) for table in ([args.table] if args.table else steps.TABLES)))
     return 0
 
 
