@@ -15,7 +15,7 @@ from pipelines.files import written_aside
 from pipelines.io import read_source
 from pipelines.one_file import options_from_arguments, source_from_arguments
 from pipelines.panels import facts_of, panel_line, repaired_panel_of
-from pipelines.recipe import PanelOptions, Source, Step
+from pipelines.recipe import PanelOptions, RecipeFile, Source, Step
 from tsforecast.errors import DataError, SchemaError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def check_recipe(path: str) -> Checked:
     if recipe.schedule is not None:
         trigger_of(recipe.schedule)
     frame = _with_times(read_source(recipe.source, folder=file.folder, environment=Environment(os.environ)))
-    return checked_frame(
+    checked = checked_frame(
         frame,
         source=recipe.source,
         options=recipe.panel,
@@ -102,6 +102,21 @@ def check_recipe(path: str) -> Checked:
         title=f"{path} is in order",
         horizon=recipe.forecast.horizon,
     )
+    error = None if checked.panel is None else _feature_error(file, checked.panel)
+    return checked if error is None else replace(checked, report=replace(checked.report, refusal=str(error)), error=error)
+
+
+def _feature_error(file: RecipeFile, panel: "Panel") -> DataError | None:
+    """What a feature lacks for the forecast after `panel`, such as a calendar of events that ends too early."""
+    from pipelines.flows import flow_of
+    from tsforecast.preprocessing.feature import KnownFeature, future_of
+
+    try:
+        fitted = [one.fit(panel) for one in flow_of(file.recipe, file.recipe.models[0], folder=file.folder).features]
+        future_of(panel, [one for one in fitted if isinstance(one, KnownFeature)], file.recipe.forecast.horizon)
+    except DataError as error:
+        return error
+    return None
 
 
 def checked_frame(

@@ -94,3 +94,13 @@ def test_most_bounds_what_is_printed(call: Call, tmp_path: Path) -> None:
     few, all_of_them = call(data, "--most", 2)[1], call(data)[1]
     assert "… and " in few and "… and " not in all_of_them
     assert few.count("lacks") < all_of_them.count("lacks")
+
+
+def test_a_calendar_of_events_that_ends_too_early_is_refused(call: Call, tmp_path: Path) -> None:
+    pd.DataFrame({"date": ["2024-01-10", "2024-03-02"], "name": "fair"}).to_csv(tmp_path / "events.csv", index=False)
+    feature = '[[models]]\nname = "linear"\n[[features]]\nname = "events"\npath = "events.csv"\n'
+    data = write(sold(), tmp_path)
+    code, _, err = call(recipe(data, feature))
+    assert code == 1
+    assert "2024-03-0" in err and "events" in err
+    assert call(recipe(data, feature + 'until = "2024-03-31"\n'))[0] == 0

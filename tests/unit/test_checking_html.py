@@ -88,7 +88,7 @@ def test_no_text_of_the_data_becomes_markup() -> None:
     [
         ({}, "Ready: a panel can be made of these data as they are"),
         ({"repairs": {"fill": 1200}}, "Repaired: a panel is made with the repairs of the recipe"),
-        ({"refusal": "series 'a' lacks 1 step"}, "Refused: no panel can be made of these data"),
+        ({"refusal": "series 'a' lacks 1 step"}, "Refused: these data cannot be used as they are"),
     ],
 )
 def test_the_verdict_stands_first(changes: dict[str, object], words: str) -> None:

@@ -105,7 +105,7 @@ def test_the_text_groups_findings_and_shows_as_many_as_asked() -> None:
         "found: 2 errors, 1 warning, 1 info",
     ]
     assert "error: missing steps\n  - series 's1' lacks 2 steps of 200 in 1 gap, the longest of 2: 2023-01-04T02:00:00" in text
-    assert "no panel can be made: series 's3' has the text 'n/a'" in text
+    assert "refused: series 's3' has the text 'n/a'" in text
     frame = pd.concat([days([1.0, 2.0, 3.0]).assign(unique_id=f"s{i}") for i in range(50)], ignore_index=True)
     assert "(50 findings, 150 places)" in check(frame).to_text(most=5) and "… and 45 more" in check(frame).to_text(most=5)
 

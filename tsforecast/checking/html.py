@@ -14,7 +14,7 @@ WIDTH, HEIGHT, EDGE = 320, 72, 4  # px of a picture
 VERDICTS = {
     "ok": "Ready: a panel can be made of these data as they are",
     "repaired": "Repaired: a panel is made with the repairs of the recipe",
-    "refused": "Refused: no panel can be made of these data",
+    "refused": "Refused: these data cannot be used as they are",
 }
 SIGNS = {"error": "✕ error", "warning": "! warning", "info": "i info"}  # words beside the colour
 WORDS = {"error": "error", "warning": "warning", "info": "remark"}

@@ -200,7 +200,7 @@ class DataReport:
         if self.repairs:
             lines += ["", "repaired: " + ", ".join(f"{step} {rows}" for step, rows in self.repairs.items())]
         if self.refusal is not None:
-            lines += ["", f"no panel can be made: {self.refusal}"]
+            lines += ["", f"refused: {self.refusal}"]
         return "\n".join(lines)
 
 
