@@ -17,7 +17,7 @@ from tsforecast.flow import ForecastFlow
 from tsforecast.models.seasonal_naive import SeasonalNaive
 from tsforecast.preprocessing.transforms import TRANSFORMS, Transform, build_transform, transform_from_json
 
-EXAMPLES = settings(max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")), deadline=None)
+EXAMPLES = settings(max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "60")), deadline=None)
 
 
 def test_every_transform_of_the_table_is_among_those_tested_here():
