@@ -22,6 +22,15 @@ ForecastError
 Every message says what is wrong, which series and field, what was found, and what to do.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """ "; did you mean …?" for the middle of a message, or nothing."""
+    near = get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
 
 class ForecastError(Exception):
     """Base of all errors raised on purpose by this library.

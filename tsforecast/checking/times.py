@@ -11,7 +11,7 @@ import pandas as pd
 
 from tsforecast.panel import IntArray, TimeArray
 from tsforecast.preprocessing.calendar import BoolArray, instants_from_wall, wall_from_instants
-from tsforecast.preprocessing.columns import ISO, YEARS
+from tsforecast.preprocessing.columns import ISO, YEARS, offset_minutes
 
 SHORT = 20 * 3600 * 10**9  # ns; shorter steps are lengths of time, the same in every zone
 FARTHEST = 2.0**61  # of integer steps, where differences still fit
@@ -217,7 +217,7 @@ def _read_texts(texts: list[str]) -> tuple[IntArray, BoolArray, BoolArray]:
     offsets = [None if match is None else match.group(2) for match in matches]
     moments = _parsed(bodies)
     numbers, readable = _nanoseconds(moments)
-    minutes = {offset: _minutes(offset) for offset in set(offsets) if offset}
+    minutes = {offset: offset_minutes(offset) for offset in set(offsets) if offset}
     away = np.array([minutes[offset] if offset else 0 for offset in offsets], dtype=np.int64)
     aware = np.array([bool(offset) for offset in offsets], dtype=bool)
     return numbers - away * 60 * 10**9, readable, aware & readable
@@ -228,14 +228,5 @@ def _parsed(bodies: list[str]) -> pd.DatetimeIndex:
         try:
             return pd.DatetimeIndex(np.array(bodies, dtype="datetime64[us]"))
         except ValueError:
-            pass
+            pass  # one of them is no date: all are read the slow way, which says which
     return pd.DatetimeIndex(pd.to_datetime(pd.Index(bodies, dtype=object), format="ISO8601", errors="coerce"))
-
-
-def _minutes(offset: str) -> int:
-    """ "+05:30" -> 330."""
-    if offset == "Z":
-        return 0
-    digits = offset[1:].replace(":", "").ljust(4, "0")
-    minutes = int(digits[:2]) * 60 + int(digits[2:])
-    return -minutes if offset[0] == "-" else minutes

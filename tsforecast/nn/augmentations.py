@@ -5,13 +5,11 @@ What was not observed stays unobserved. "Scales" are units of the window itself:
 logarithm where the series has no negative values (see `WindowScale`), so that one number fits series of all sizes.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tsforecast.errors import OptionError
+from tsforecast.errors import OptionError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -158,13 +156,13 @@ def build_augmentation(name: str, **options: Any) -> AnyAugmentation:
     """
     if name not in AUGMENTATIONS:
         raise OptionError(
-            f"no augmentation {name!r}{_nearest(name, AUGMENTATIONS)}; there are {', '.join(AUGMENTATIONS)}", field="name"
+            f"no augmentation {name!r}{did_you_mean(name, AUGMENTATIONS)}; there are {', '.join(AUGMENTATIONS)}", field="name"
         )
     known = [field.name for field in fields(AUGMENTATIONS[name]) if field.name != "name"]
     for option in options:
         if option not in known:
             raise OptionError(
-                f"augmentation {name!r} has no option {option!r}{_nearest(option, known)}; options: {', '.join(known)}",
+                f"augmentation {name!r} has no option {option!r}{did_you_mean(option, known)}; options: {', '.join(known)}",
                 field=option,
             )
     built: AnyAugmentation = AUGMENTATIONS[name](**options)  # type: ignore[assignment]  # the table holds these classes only
@@ -189,8 +187,3 @@ def _check_between(name: str, value: object) -> None:
     low, high = LOWEST.get(name, 0.0), HIGHEST[name]
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
         raise OptionError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}", field=name)
-
-
-def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    near = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

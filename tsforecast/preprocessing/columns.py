@@ -289,7 +289,7 @@ def parse_texts(values: list[str], name: str, refuse: Refuse) -> tuple[Instants,
     _check_zoned([None if offset is None else "UTC offsets" for offset in offsets], refuse)
     if offsets[0] is None:
         return moments, None
-    return moments - np.array([_minutes(offset) for offset in offsets], dtype="timedelta64[m]"), "UTC"
+    return moments - np.array([offset_minutes(offset) for offset in offsets], dtype="timedelta64[m]"), "UTC"
 
 
 def _quickly_parsed(texts: list[str]) -> Instants | None:
@@ -302,7 +302,7 @@ def _quickly_parsed(texts: list[str]) -> Instants | None:
         return None
 
 
-def _minutes(offset: str) -> int:
+def offset_minutes(offset: str) -> int:
     """ "+05:30" -> 330."""
     if offset == "Z":
         return 0

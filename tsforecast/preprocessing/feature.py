@@ -3,12 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from tsforecast.errors import CovariateError, FrequencyError, OptionError
+from tsforecast.errors import CovariateError, FrequencyError, OptionError, did_you_mean
 from tsforecast.panel import FloatArray, IntArray, Panel, TimeArray
 from tsforecast.preprocessing.calendar import (
     Clock,
@@ -244,5 +243,5 @@ def chosen(feature: str, option: str, values: object, known: Sequence[str]) -> t
 
 def nearest(word: object, known: Sequence[str] | Mapping[str, Any]) -> str:
     """What may have been meant, as the middle of a message."""
-    near = get_close_matches(str(word), list(known), n=1) or [one for one in known if one.startswith(str(word) + "_")]
-    return f"; did you mean {near[0]!r}?" if near else ""
+    longer = [one for one in known if one.startswith(f"{word}_")]
+    return did_you_mean(word, known) or (f"; did you mean {longer[0]!r}?" if longer else "")

@@ -7,14 +7,13 @@ Only increasing, step-by-step maps belong here: those carry quantiles to quantil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from tsforecast.errors import OptionError, TransformError
+from tsforecast.errors import OptionError, TransformError, did_you_mean
 from tsforecast.forecast import Forecast
 from tsforecast.panel import FloatArray, Panel
 
@@ -177,16 +176,10 @@ def in_order(quantiles: FloatArray) -> FloatArray:
 # Refusals
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean …?", or nothing."""
-    near = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def check_choice(transform: str, option: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise OptionError(
-            f"transform {transform!r} has no {option} {value!r}{nearest(str(value), known)}; there are {', '.join(known)}",
+            f"transform {transform!r} has no {option} {value!r}{did_you_mean(str(value), known)}; there are {', '.join(known)}",
             field=option,
         )
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,21 +18,13 @@ from tsforecast.preprocessing.calendar import Clock, default_season, grid_positi
 from tsforecast.preprocessing.columns import column_of, nearest, read_ids, read_numbers, read_times
 from tsforecast.preprocessing.regular import MissingSteps, Rows, check_season, clock_for, panel_from_rows
 from tsforecast.preprocessing.static import constant_columns, static_fields
-from tsforecast.preprocessing.validate import ID_COL, LONE_SERIES, Columns
+from tsforecast.preprocessing.validate import ID_COL, LONE_SERIES, Columns, Features
 
 READ_AT_ONCE = 1 << 17  # rows
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # ns
 FIRST_MOMENT, LAST_MOMENT = -9_214_560_000 * 10**9, 9_214_646_400 * 10**9 - 1  # ns: all of the years 1678 to 2261
 ENDINGS = (".parquet", ".pq")
 IN_ROWS = ("codes", "timestamps", "target", "covariates", "past_covariates")  # arrays with a row for each row
-
-
-class Features(TypedDict, total=False):
-    """What a panel has beside the target, by when it is known; as in `panel_from_frame`."""
-
-    covariates: Sequence[str]  # columns whose future will be known too
-    past_covariates: Sequence[str]  # columns known up to the present only
-    static: pd.DataFrame | Sequence[str] | None  # one value for a whole series
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tsforecast.errors import OptionError
+from tsforecast.errors import OptionError, did_you_mean
 from tsforecast.panel import FloatArray, Panel, TimeArray
 from tsforecast.preprocessing.calendar import BoolArray
-from tsforecast.preprocessing.invertible import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +113,9 @@ def check_choice(step: RepairStep, *options: tuple[str, Iterable[str]]) -> None:
     for option, known in options:
         value, words = getattr(step, option), tuple(known)
         if value not in words:
-            message = f"repair {step.name!r} has no {option} {value!r}{nearest(str(value), words)}; there are {', '.join(words)}"
+            message = (
+                f"repair {step.name!r} has no {option} {value!r}{did_you_mean(str(value), words)}; there are {', '.join(words)}"
+            )
             raise OptionError(message, field=option)
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
-from tsforecast.errors import OptionError, SchemaError
+from tsforecast.errors import OptionError, SchemaError, did_you_mean
 from tsforecast.panel import IntArray, Panel
 from tsforecast.preprocessing.calendar import instants_from_wall, normalise_freq
 from tsforecast.preprocessing.columns import read_zoned_times, refusal
-from tsforecast.preprocessing.invertible import nearest
 from tsforecast.preprocessing.regular import MissingSteps
 from tsforecast.preprocessing.repair import Repaired, series_of_rows
 from tsforecast.preprocessing.repair_rows import (
@@ -68,13 +67,13 @@ def build_repair(name: str, **options: Any) -> RepairStep:
         FrequencyError: an unknown freq.
     """
     if name not in REPAIRS:
-        raise OptionError(f"no repair {name!r}{nearest(name, REPAIRS)}; there are {', '.join(REPAIRS)}", field="repairs")
+        raise OptionError(f"no repair {name!r}{did_you_mean(name, REPAIRS)}; there are {', '.join(REPAIRS)}", field="repairs")
     known: Any = fields(REPAIRS[name])  # type: ignore[arg-type]  # every step is a dataclass
     names = [field.name for field in known]
     for option in options:
         if option not in names:
             raise OptionError(
-                f"repair {name!r} has no option {option!r}{nearest(option, names)}; options: {', '.join(names) or 'none'}",
+                f"repair {name!r} has no option {option!r}{did_you_mean(option, names)}; options: {', '.join(names) or 'none'}",
                 field=option,
             )
     for field in known:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from tsforecast.errors import ArtifactError, OptionError
+from tsforecast.errors import ArtifactError, OptionError, did_you_mean
 from tsforecast.preprocessing.bounded import Logit
 from tsforecast.preprocessing.deseasonalise import Deseasonalise
 from tsforecast.preprocessing.filling import Fill
-from tsforecast.preprocessing.invertible import FittedTransform, Transform, nearest
+from tsforecast.preprocessing.invertible import FittedTransform, Transform
 from tsforecast.preprocessing.power import BoxCox, Log1p, YeoJohnson
 from tsforecast.preprocessing.scaling import Scale
 
@@ -40,13 +40,14 @@ def build_transform(name: str, **options: Any) -> Transform:
     """
     if name not in TRANSFORMS:
         raise OptionError(
-            f"no transform {name!r}{nearest(name, TRANSFORMS)}; there are {', '.join(TRANSFORMS)}", field="transforms"
+            f"no transform {name!r}{did_you_mean(name, TRANSFORMS)}; there are {', '.join(TRANSFORMS)}", field="transforms"
         )
     known = [field.name for field in fields(TRANSFORMS[name])]  # type: ignore[arg-type]  # every recipe is a dataclass
     for option in options:
         if option not in known:
             raise OptionError(
-                f"transform {name!r} has no option {option!r}{nearest(option, known)}; options: {', '.join(known) or 'none'}",
+                f"transform {name!r} has no option {option!r}{did_you_mean(option, known)}; "
+                f"options: {', '.join(known) or 'none'}",
                 field=option,
             )
     return TRANSFORMS[name](**options)
