@@ -25,6 +25,7 @@ EXIT_CODES = """exit codes:
   4  promotion refused: no model beats the baseline; the forecast is the baseline's
   5  another process runs the same recipe for the same moment
   6  check: the data had faults, and what the options or the recipe repair is enough to make a panel
+  7  detect, and run of a recipe with [detect]: there are events, and --fail-on-event was given; without it they are 0
 130  stopped by Ctrl-C or SIGTERM; run again to go on
 """
 
@@ -43,7 +44,7 @@ def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     """The command `run`."""
     command = commands.add_parser(
         "run",
-        help="run a recipe: prepare, train, backtest, promote, forecast",
+        help="run a recipe: prepare, train, backtest, promote, forecast; or prepare, detect",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -53,6 +54,9 @@ def add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     command.add_argument("--folder", metavar="DIR", default="runs", help="where run folders are made (default: runs)")
     command.add_argument("--force", action="store_true", help="run the jobs again even where nothing changed")
     command.add_argument("--json", action="store_true", help="print the summary as JSON")
+    command.add_argument(
+        "--fail-on-event", action="store_true", help="of a recipe with [detect]: exit code 7 where there are events"
+    )
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
     _add_debug(command)
     command.set_defaults(run=_run)
@@ -138,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
     work = run_recipe(read_recipe(args.recipe), options=options, environment=environment, tell=_silent if args.quiet else tell)
     summary = summary_of(work)
     print(json.dumps(summary, indent=1) if args.json else environment.hide(to_text(summary)))
-    return exit_code(summary)
+    return exit_code(summary, fail_on_event=args.fail_on_event)
 
 
 def _schedule(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from pipelines.files import written_aside
 from pipelines.io import read_source
 from pipelines.one_file import options_from_arguments, source_from_arguments
 from pipelines.panels import facts_of, panel_line, repaired_panel_of
-from pipelines.recipe import PanelOptions, RecipeFile, Source, Step
+from pipelines.recipe import PanelOptions, Recipe, RecipeFile, Source, Step
 from tsforecast.errors import DataError, SchemaError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def check_recipe(path: str) -> Checked:
         steps=recipe.repairs,
         folder=file.folder,
         title=f"{path} is in order",
-        horizon=recipe.forecast.horizon,
+        horizon=recipe.forecast.horizon if isinstance(recipe, Recipe) else None,
     )
     error = None if checked.panel is None else _feature_error(file, checked.panel)
     return checked if error is None else replace(checked, report=replace(checked.report, refusal=str(error)), error=error)
@@ -111,6 +111,8 @@ def _feature_error(file: RecipeFile, panel: "Panel") -> DataError | None:
     from pipelines.flows import flow_of
     from tsforecast.preprocessing.feature import KnownFeature, future_of
 
+    if not isinstance(file.recipe, Recipe):
+        return None
     try:
         fitted = [one.fit(panel) for one in flow_of(file.recipe, file.recipe.models[0], folder=file.folder).features]
         future_of(panel, [one for one in fitted if isinstance(one, KnownFeature)], file.recipe.forecast.horizon)
@@ -144,7 +146,7 @@ def checked_frame(
         freq=None if options.resample is not None else options.freq,
         season=None if options.season == "auto" else options.season,
         covariates=named.covariates,
-        past_covariates=named.past_covariates,
+        past_covariates=named.known_so_far(),
         horizon=horizon,
     )
     try:

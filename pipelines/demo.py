@@ -47,6 +47,7 @@ def _demo(_args: argparse.Namespace) -> int:
     for file in files:
         print(f"\n{_run(file, environment)}\n", flush=True)
     served = files[0].recipe
+    assert isinstance(served, Recipe)  # not one of a detection
     panel = panel_of_dataset(served)
     with running_service(f"{served.name}@champion") as address:
         tell(f"service at {address}: asking the champion of {served.name} for {served.forecast.horizon} steps")

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.recipe import ModelOptions, Recipe, RecipeFile, Step
+from pipelines.recipe_detect import DetectRecipe
 from tsforecast.errors import ForecastError, OptionError, RecipeError
 from tsforecast.flow import ForecastFlow
-from tsforecast.models.registry import build_model
+from tsforecast.models.registry import build_detector, build_forecaster
 from tsforecast.postprocess import postprocess_named
 from tsforecast.preprocessing.feature import Feature
 from tsforecast.preprocessing.features import build_feature
@@ -39,7 +40,7 @@ def flow_of(recipe: Recipe, model: ModelOptions, *, folder: Path = Path()) -> Fo
             touches.append(postprocess_named(name))
     place = [one.label for one in recipe.models].index(model.label) if model in recipe.models else 0
     with _at(f"models[{place}]"):
-        built = build_model(model.name, **model.options)
+        built = build_forecaster(model.name, **model.options)
         if model.start_from is not None and not built.about.transfers:
             message = f"model {model.name!r} has no weights to take over, so it cannot start from another; leave start_from out"
             raise OptionError(message, field="start_from")
@@ -76,6 +77,8 @@ def unread_features(flow: ForecastFlow) -> str | None:
 
 def digests_of(file: RecipeFile) -> list[str]:
     """What the files that features name hold now; a file that is not there has none."""
+    if isinstance(file.recipe, DetectRecipe):
+        return []
     paths = [file.folder / str(step.options["path"]) for step in file.recipe.features if step.options.get("path")]
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
 
@@ -88,6 +91,12 @@ def check_names(file: RecipeFile) -> None:
     """
     try:
         repairs_of(file.recipe.repairs)
+        if isinstance(file.recipe, DetectRecipe):
+            file.recipe.rules  # noqa: B018  # it is built, and dropped
+            for i, model in enumerate(file.recipe.models):
+                with _at(f"models[{i}]"):
+                    build_detector(model.name, **model.options)
+            return
         flows = [flow_of(file.recipe, model, folder=file.folder) for model in file.recipe.contenders()]
         for i, feature in enumerate(flows[0].features):
             if not any(feature.kind in flow.model.about.covariates for flow in flows):

@@ -44,7 +44,10 @@ def read_source(source: Source, *, folder: Path, environment: Environment) -> "p
         frame = _read_sql(source, environment)
     else:
         frame = read_frame(folder / str(source.path), kind=source.kind, id_col=source.id)
-    return _named(frame, source)
+    named = _named(frame, source)
+    if source.label is None:
+        return named
+    return named.assign(**{source.label: typed_column(named, source.label, "boolean")})
 
 
 def read_static(source: Source, *, folder: Path) -> "pd.DataFrame | tuple[str, ...] | None":
@@ -146,6 +149,7 @@ def write_sink(
 def _named(frame: "pd.DataFrame", source: Source) -> "pd.DataFrame":
     """`frame` with our column names and no other columns."""
     beside = dict.fromkeys(source.covariates, "covariates") | dict.fromkeys(source.past_covariates, "past_covariates")
+    beside |= {} if source.label is None else {source.label: "label"}
     if source.static_path is None:
         beside |= dict.fromkeys(source.static_columns, "static_columns")
     wanted = {source.id: "unique_id", source.time: "ds", source.target: "y"} | {name: name for name in beside}

@@ -211,10 +211,10 @@ def flow_from_arguments(args: argparse.Namespace) -> "tuple[ForecastFlow, TrainC
     """
     from pipelines.transfer import find_parent, load_parent, started
     from tsforecast.flow import ForecastFlow
-    from tsforecast.models.registry import build_model
+    from tsforecast.models.registry import build_forecaster
 
     options = read_table(TrainConfig, pairs_of(args.train, "--train"), file="--train")
-    flow = ForecastFlow(model=build_model(args.model, **pairs_of(args.option, "--option")))
+    flow = ForecastFlow(model=build_forecaster(args.model, **pairs_of(args.option, "--option")))
     check_freeze(args.freeze, args.start_from)
     if args.start_from is None:
         return flow, options

@@ -60,7 +60,7 @@ def repaired_panel_of(
         missing_steps=options.missing_steps,
         tz=options.tz,
         covariates=source.covariates,
-        past_covariates=source.past_covariates,
+        past_covariates=source.known_so_far(),
         static=static,
     )
 

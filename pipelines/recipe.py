@@ -1,4 +1,4 @@
-"""A TOML file -> Recipe: everything a run needs to know, checked before any work begins.
+"""A TOML file -> Recipe, or DetectRecipe: everything a run needs to know, checked before any work begins.
 
 Reading a recipe loads neither torch nor pandas; whether models, steps and their options exist is asked by `flows.py`.
 """
@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pipelines.environment import secret_in
@@ -18,6 +18,9 @@ from pipelines.tables import read_table, rest
 from tsforecast.errors import RecipeError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, check_quantile_levels
 from tsforecast.nn.config import TrainConfig
+
+if TYPE_CHECKING:
+    from pipelines.recipe_detect import DetectRecipe
 
 COLUMN_TYPES = ("real", "category", "boolean")
 BASELINE = "seasonal_naive"  # what a model must beat to be promoted
@@ -42,6 +45,7 @@ class Source:
     static_path: str | None = None  # CSV or Parquet with one row per series, ids in column `id`; relative to the recipe's folder
     static_columns: tuple[str, ...] = ()  # of static_path, () = all; without it, columns of the source, constant in a series
     types: Mapping[str, Any] = field(default_factory=dict)  # covariate or static column -> "real" | "category" | "boolean"
+    label: str | None = None  # column of 1 = known to be anomalous, else 0: what a detector is scored against, and never sees
 
     def __post_init__(self) -> None:
         for column, kind in self.types.items():
@@ -56,6 +60,12 @@ class Source:
                 )
         _needs(self, {"dataset": ("name",), "csv": ("path",), "parquet": ("path",), "sql": ("url", "query")})
         _no_password(self.url)
+        if self.label is not None and self.label in (self.target, *self.covariates, *self.past_covariates):
+            raise RecipeError(f"label {self.label!r} is read as a series too; leave it out of the others", field="label")
+
+    def known_so_far(self) -> tuple[str, ...]:
+        """Columns of a panel beside the target that have no future: past covariates, then the labels if there are any."""
+        return self.past_covariates if self.label is None else (*self.past_covariates, self.label)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +87,7 @@ class PanelOptions:
     resample: Resample | None = None  # after repairs of rows, before those of values; in place of freq
 
     def __post_init__(self) -> None:
-        _positive(self, "season", "freq")
+        check_positive(self, "season", "freq")
         if self.resample is not None and self.freq is not None:
             raise RecipeError("freq has no meaning beside resample.freq, which says the steps; leave it out", field="freq")
 
@@ -98,7 +108,7 @@ class ForecastOptions:
     quantile_levels: tuple[float, ...] = DEFAULT_QUANTILE_LEVELS
 
     def __post_init__(self) -> None:
-        _positive(self, "horizon")
+        check_positive(self, "horizon")
         check_quantile_levels(self.quantile_levels)
 
 
@@ -112,7 +122,7 @@ class BacktestOptions:
     metric: Metric = "mase"  # decides who becomes champion
 
     def __post_init__(self) -> None:
-        _positive(self, "folds", "step")
+        check_positive(self, "folds", "step")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +139,7 @@ class ModelOptions:
     def __post_init__(self) -> None:
         if not self.label:
             object.__setattr__(self, "label", self.name)
-        _plain_name(self.label, "label")
+        check_plain_name(self.label, "label")
         if "." in self.label:  # the name of a file is label.kind
             raise RecipeError(f"label becomes the beginning of file names and has no '.', got {self.label!r}", field="label")
         if self.train.checkpoint_dir is not None:
@@ -202,19 +212,13 @@ class Recipe:
     schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
-        _plain_name(self.name, "name")
+        check_plain_name(self.name, "name")
         if not self.models:
             raise RecipeError("models is empty; add a [[models]] table with a name", field="models")
-        labels = [model.label for model in self.models]
-        for name in ("covariates", "past_covariates", *([] if self.source.static_path else ["static_columns"])):
-            coarser = ["panel.resample"] if self.panel.resample is not None else []
-            coarser += [f"repairs[{i}] (resample)" for i, step in enumerate(self.repairs) if step.name == "resample"]
-            if coarser and getattr(self.source, name):
-                message = f"{coarser[0]} keeps the target only; leave source.{name} out, or resample the source before"
-                raise RecipeError(message, field=coarser[0].partition(" ")[0])
-        twice = next((label for label in labels if labels.count(label) > 1), None)
-        if twice:
-            raise RecipeError(f"models has {twice!r} twice; give one of them another label", field="models")
+        if self.source.label is not None:
+            raise RecipeError("source.label has no meaning without [detect]; leave it out", field="source.label")
+        check_resample(self.source, self.panel, self.repairs)
+        check_labels(self.models)
 
     def contenders(self) -> tuple[ModelOptions, ...]:
         """The models to train, with the baseline among them: without it nothing could be promoted."""
@@ -227,11 +231,37 @@ class Recipe:
         return next(model for model in self.contenders() if model.name == BASELINE)
 
 
+def check_resample(source: Source, panel: PanelOptions, repairs: tuple[Step, ...]) -> None:
+    """Refuse columns beside the target where the clock becomes coarser.
+
+    Raises:
+        RecipeError: there are such columns.
+    """
+    coarser = ["panel.resample"] if panel.resample is not None else []
+    coarser += [f"repairs[{i}] (resample)" for i, step in enumerate(repairs) if step.name == "resample"]
+    for name in ("covariates", "past_covariates", "label", *([] if source.static_path else ["static_columns"])):
+        if coarser and getattr(source, name):
+            message = f"{coarser[0]} keeps the target only; leave source.{name} out, or resample the source before"
+            raise RecipeError(message, field=coarser[0].partition(" ")[0])
+
+
+def check_labels(models: "tuple[ModelOptions, ...]") -> None:
+    """Refuse two models of one label.
+
+    Raises:
+        RecipeError: there are two.
+    """
+    labels = [model.label for model in models]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise RecipeError(f"models has {twice!r} twice; give one of them another label", field="models")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeFile:
     """A recipe and where it was read."""
 
-    recipe: Recipe
+    recipe: "Recipe | DetectRecipe"
     path: Path
     text: str
 
@@ -258,7 +288,14 @@ def read_recipe(path: str | Path) -> RecipeFile:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
-    return RecipeFile(recipe=read_table(Recipe, table, file=path.name), path=path, text=text)
+    if "detect" not in table:
+        return RecipeFile(recipe=read_table(Recipe, table, file=path.name), path=path, text=text)
+    from pipelines.recipe_detect import DetectRecipe
+
+    if "forecast" in table:
+        message = f"{path.name}: [detect] and [forecast] are two recipes; write two files, they may share the source"
+        raise RecipeError(message, field="detect")
+    return RecipeFile(recipe=read_table(DetectRecipe, table, file=path.name), path=path, text=text)
 
 
 def fingerprint(*parts: Any) -> str:
@@ -281,7 +318,12 @@ def _needs(owner: Source | Sink, needed: Mapping[str, tuple[str, ...]]) -> None:
             raise RecipeError(f"{name} has no meaning for kind = {owner.kind!r}, which takes {' and '.join(mine)}", field=name)
 
 
-def _positive(owner: object, *names: str) -> None:
+def check_positive(owner: object, *names: str) -> None:
+    """Refuse whole numbers below 1.
+
+    Raises:
+        RecipeError: there is one.
+    """
     for name in names:
         value = getattr(owner, name)
         if isinstance(value, int) and value < 1:
@@ -302,7 +344,12 @@ def check_freeze(freeze: int | None, start_from: str | None) -> None:
         raise RecipeError(f"freeze must be 0 or more epochs, got {freeze}", field="freeze")
 
 
-def _plain_name(text: str, name: str) -> None:
+def check_plain_name(text: str, name: str) -> None:
+    """Refuse what cannot be the name of a folder.
+
+    Raises:
+        RecipeError: it has other characters.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
         raise RecipeError(
             f"{name} becomes the name of a folder: letters, digits, '_', '-' and '.' only, beginning with a letter or digit, "

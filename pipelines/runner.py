@@ -7,7 +7,7 @@ last, so a run that was killed goes on at the job where it stood.
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipelines.as_of import canonical, latest, parse_times
 from pipelines.environment import Environment
 from pipelines.files import read_json, write_json, written_aside
 from pipelines.io import read_source
-from pipelines.jobs import JOBS, JobResult
+from pipelines.jobs import JobResult, jobs_of
 from pipelines.recipe import RecipeFile, fingerprint
 from pipelines.workspace import Workspace
 from tsforecast.errors import RecipeError
@@ -52,7 +52,7 @@ def run_recipe(
     """
     from pipelines.flows import check_names
 
-    chosen = check_jobs(options.jobs)
+    chosen = check_jobs(options.jobs, jobs_of(file.recipe))
     check_names(file)
     frame, as_of = None, options.as_of
     if as_of is None:
@@ -69,34 +69,34 @@ def run_recipe(
     return work
 
 
-def check_jobs(names: Sequence[str]) -> list[str]:
+def check_jobs(names: Sequence[str], known: Mapping[str, str]) -> list[str]:
     """The jobs to run in the order of the table; all when none is named.
 
     Raises:
         RecipeError: no job of that name.
     """
-    unknown = [name for name in names if name not in JOBS]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise RecipeError(f"no job {unknown[0]!r}; jobs: {', '.join(JOBS)}", field="jobs")
-    return [name for name in JOBS if name in names or not names]
+        raise RecipeError(f"no job {unknown[0]!r}; jobs: {', '.join(known)}", field="jobs")
+    return [name for name in known if name in names or not names]
 
 
 def run_job(work: Workspace, name: str, *, force: bool = False) -> None:
     """Run one job, or leave it where it has ended for the same inputs and its files are there."""
-    module = import_module(JOBS[name])
+    module = import_module(jobs_of(work.file.recipe)[name])
     inputs = inputs_of(work, name, module)
     marker = read_json(work.marker(name)) or {}
     there = all(work.path(one).exists() for one in marker.get("wrote", ()))
     if not force and marker.get("inputs") == inputs and not marker["failed"] and there:
         again = " (--force reads the source again)" if name == "prepare" else ""
-        work.tell(f"{work.recipe.name}: {name} has run already{again}")
+        work.tell(f"{work.name}: {name} has run already{again}")
         if hasattr(module, "deliver"):
             module.deliver(work)
         return
     work.marker(name).unlink(missing_ok=True)
     if force:
         _remove(work, module)
-    work.tell(f"{work.recipe.name}: {name}")
+    work.tell(f"{work.name}: {name}")
     began = time.perf_counter()
     result: JobResult = module.run(work)
     wrote = [one for one in module.WRITES if work.path(one).exists()]
@@ -106,13 +106,15 @@ def run_job(work: Workspace, name: str, *, force: bool = False) -> None:
 
 def inputs_of(work: Workspace, name: str, module: ModuleType) -> str:
     """Fingerprint of all that job `name` depends on: the moment, its sections of the recipe, the facts of earlier jobs."""
-    sections = {section: getattr(work.recipe, section) for section in module.READS}
-    if work.recipe.features and "features" in module.READS:
+    sections = {section: getattr(work.file.recipe, section) for section in module.READS}
+    if "features" in module.READS and work.recipe.features:
         from pipelines.flows import digests_of
 
         sections["files of features"] = digests_of(work.file)
+    if hasattr(module, "digests"):
+        sections["files"] = module.digests(work)
     earlier = {}
-    for other in JOBS:
+    for other in jobs_of(work.file.recipe):
         if other == name:
             break
         earlier[other] = (read_json(work.marker(other)) or {}).get("facts")

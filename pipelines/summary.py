@@ -4,49 +4,76 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.files import read_json
-from pipelines.jobs import JOBS
+from pipelines.jobs import jobs_of
 from pipelines.panels import panel_line, repaired_line, warnings_of
+from pipelines.recipe_detect import DetectRecipe
 from pipelines.workspace import CHAMPION, LEADERBOARD, Workspace
 
 COLUMNS = ("mase", "wql", "coverage_80", "seconds")  # of the printed leaderboard, beside the metric that decides
 SHOWN_SKIPPED = 3
+SHOWN_SCORES = ("alarms_per_1000", "vus_pr", "auc_pr", "event_precision", "event_recall", "false_alarms_per_1000")
+SHOWN_EVENTS = 10
 
 
 def summary_of(work: Workspace) -> dict[str, Any]:
-    """JSON values: recipe, as_of, folder, panel, metric, leaderboard, champion, forecast, failed, tracking, seconds.
+    """JSON values: recipe, as_of, folder, panel, failed, tracking, seconds; of a forecast also metric, leaderboard, champion and
+    forecast, of a detection `detections` (what each model said of itself) and `events` (of the first model).
 
     A part whose job has not run is None.
     """
-    markers = {name: read_json(work.marker(name)) for name in JOBS}
+    markers = {name: read_json(work.marker(name)) for name in jobs_of(work.file.recipe)}
     facts = {name: marker["facts"] if marker else None for name, marker in markers.items()}
+    own: dict[str, Any] = {"leaderboard": None, "champion": None, "forecast": None}
+    if isinstance(work.file.recipe, DetectRecipe):
+        first = work.file.recipe.models[0].label
+        own |= {
+            "detections": _in_order(work.file.recipe, facts["detect"]),
+            "events": read_json(work.path(f"events/{first}.json")),
+        }
+    else:
+        own |= {
+            "metric": work.recipe.backtest.metric,
+            "leaderboard": read_json(work.path(LEADERBOARD)) if markers["backtest"] else None,
+            "champion": read_json(work.path(CHAMPION)) if markers["promote"] else None,
+            "forecast": facts["forecast"],
+        }
     return {
-        "recipe": work.recipe.name,
+        "recipe": work.name,
         "as_of": work.as_of,
         "folder": str(work.folder),
         "panel": facts["prepare"],
-        "metric": work.recipe.backtest.metric,
-        "leaderboard": read_json(work.path(LEADERBOARD)) if markers["backtest"] else None,
-        "champion": read_json(work.path(CHAMPION)) if markers["promote"] else None,
-        "forecast": facts["forecast"],
+        **own,
         "failed": {name: marker["failed"] for name, marker in markers.items() if marker and marker["failed"]},
         "tracking": tracking_of(work),
         "seconds": {name: marker["seconds"] for name, marker in markers.items() if marker},
     }
 
 
+def _in_order(recipe: DetectRecipe, facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Facts by label, in the order of the recipe's models."""
+    return None if facts is None else {one.label: facts[one.label] for one in recipe.models if one.label in facts}
+
+
 def tracking_of(work: Workspace) -> dict[str, str] | None:
     """Where the run is tracked, without passwords; None where it is not."""
     if work.tracker is None:
         return None
-    experiment = work.recipe.tracking.experiment or work.recipe.name
+    experiment = work.file.recipe.tracking.experiment or work.name
     return {"address": work.tracker.store.address, "experiment": experiment}
 
 
-def exit_code(summary: Mapping[str, Any]) -> int:
-    """0 done, 3 a model failed, 4 promotion refused; see `pipelines/__main__.py`."""
+def exit_code(summary: Mapping[str, Any], *, fail_on_event: bool = False) -> int:
+    """0 done, 3 a model failed, 4 promotion refused, 7 there are events, if that is asked for; see `pipelines/__main__.py`."""
     if summary["failed"]:
         return 3
+    if fail_on_event and any(is_news(event) for event in summary.get("events") or ()):
+        return 7
     return 4 if summary["champion"] and summary["champion"]["outcome"] == "refused" else 0
+
+
+def is_news(event: Mapping[str, Any]) -> bool:
+    """Whether somebody should be told of an event: nobody has said that it is a false alarm."""
+    return bool(event.get("feedback") != "false alarm")
 
 
 def to_text(summary: Mapping[str, Any]) -> str:
@@ -64,6 +91,8 @@ def to_text(summary: Mapping[str, Any]) -> str:
     champion = summary["champion"]
     if champion:
         lines.append(f"  champion   {_champion(champion)}")
+    if summary.get("detections"):
+        lines += _detections(summary)
     forecast = summary["forecast"]
     if forecast:
         lines.append(f"  forecast   {forecast['series']} series, {forecast['horizon']} steps, written to")
@@ -74,6 +103,33 @@ def to_text(summary: Mapping[str, Any]) -> str:
         lines.append(f"  tracking   {summary['tracking']['address']}, experiment {summary['tracking']['experiment']}")
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in summary["seconds"].items())
     return "\n".join([*lines, f"  run        {summary['folder']} ({took})"])
+
+
+def _detections(summary: Mapping[str, Any]) -> list[str]:
+    """One line for each model, then the events of the first."""
+    lines = []
+    for label, facts in summary["detections"].items():  # in the order of the recipe
+        said = facts["scores"] or {}
+        shown = [f"{name} {said[name]:.3g}" for name in SHOWN_SCORES if said.get(name) is not None]
+        told = ", ".join([f"{facts['rows']} new rows", f"{facts['events']} events", *shown])
+        lines.append(f"  detector   {label} {facts['how']} ({facts['why']}): {told}")
+    events = summary["events"] or []
+    lines += [f"  EVENT      {event_line(event)}" for event in events[:SHOWN_EVENTS]]
+    if len(events) > SHOWN_EVENTS:
+        lines.append(f"             and {len(events) - SHOWN_EVENTS} more in events/")
+    return lines
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """An event for a person."""
+    until = f"{event['start']} to {event['end']}{', open' if event['open'] else ''}"
+    channels = (
+        ", ".join(f"{one['name']} {one['share']:.0%}" for one in event["channels"][:3]) if len(event["channels"]) > 1 else ""
+    )
+    said = f", said to be a {event['feedback']}" if event.get("feedback") else ""
+    return (
+        f"{event['series_id']}: {event['kind']}, severity {event['severity']:.0f}, {until}{channels and f' ({channels})'}{said}"
+    )
 
 
 def _champion(champion: Mapping[str, Any]) -> str:

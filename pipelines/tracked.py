@@ -1,6 +1,6 @@
 """A job's model -> its MLflow run, opened once and continued by later jobs; nothing where the recipe is not tracked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -51,12 +51,21 @@ def training(
     work: "Workspace", model: ModelOptions, flow: ForecastFlow, parent: "Parent | None" = None
 ) -> Iterator["Run | None"]:
     """The MLflow run of one training, from `parent` if there is one; after a kill, the run that the killed process had opened."""
+    with opened_once(work, model, lambda tracker: _new_run(work, tracker, model, flow, parent)) as run:
+        yield run
+
+
+@contextmanager
+def opened_once(
+    work: "Workspace", model: ModelOptions, begin: "Callable[[Tracker], AbstractContextManager[Run]]"
+) -> Iterator["Run | None"]:
+    """The run that `begin` opens, or the one that a killed process had opened for the model; None where nothing is tracked."""
     if work.tracker is None:
         yield None
         return
     opened = work.training(model).with_suffix(".run.json")
     begun = read_json(opened)
-    known = work.tracker.continue_run(begun["run_id"]) if begun else _new_run(work, work.tracker, model, flow, parent)
+    known = work.tracker.continue_run(begun["run_id"]) if begun else begin(work.tracker)
     try:
         with known as run:
             write_json(opened, {"run_id": run.run_id})

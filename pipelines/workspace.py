@@ -15,6 +15,7 @@ from pipelines.files import read_json
 from pipelines.io import read_frame
 from pipelines.panel_file import read_panel
 from pipelines.recipe import ModelOptions, Recipe, RecipeFile
+from pipelines.recipe_detect import DetectRecipe
 from pipelines.tracked import open_tracker
 from tsforecast.errors import ForecastError
 from tsforecast.panel import FloatArray, Panel
@@ -62,7 +63,21 @@ class Workspace:
         self.raw = frame  # the source, where it had to be read to tell as_of
 
     @property
+    def name(self) -> str:
+        return self.file.recipe.name
+
+    @property
     def recipe(self) -> Recipe:
+        """The recipe of a forecast; jobs of detections have no use for this one."""
+        if not isinstance(self.file.recipe, Recipe):
+            raise TypeError(f"{self.file.path} is the recipe of a detection")
+        return self.file.recipe
+
+    @property
+    def detection(self) -> DetectRecipe:
+        """The recipe of a detection."""
+        if not isinstance(self.file.recipe, DetectRecipe):
+            raise TypeError(f"{self.file.path} is the recipe of a forecast")
         return self.file.recipe
 
     def path(self, name: str) -> Path:

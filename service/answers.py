@@ -23,7 +23,7 @@ def answer_json(request: ForecastRequest, model: ServedModel, forecasts: Sequenc
     for group, forecast in forecasts:
         _refuse_infinite(request, group, forecast)
         names = [str(level) for level in forecast.quantile_levels]
-        moments = _texts(forecast.timestamps, forecast.tz)
+        moments = texts_of(forecast.timestamps, forecast.tz)
         fell = dict(forecast.fallbacks)
         by_level = np.ascontiguousarray(np.moveaxis(forecast.quantiles, 2, 1))  # (S, Q, H)
         for row, place in enumerate(group.places):
@@ -55,7 +55,7 @@ def _refuse_infinite(request: ForecastRequest, group: Group, forecast: Forecast)
     raise invalid(errors, kind="not-finite")
 
 
-def _texts(timestamps: TimeArray, tz: str | None) -> list[list[str]] | list[list[int]]:
+def texts_of(timestamps: TimeArray, tz: str | None) -> list[list[str]] | list[list[int]]:
     """(S, H) timestamps as ISO 8601 to the second (finer where they are), with the offset of their zone; integers as they are."""
     if timestamps.dtype.kind == "i":
         return timestamps.tolist()  # type: ignore[no-any-return]  # numpy types it as Any

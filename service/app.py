@@ -7,24 +7,28 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from fastapi import FastAPI
 
 from service.deps import Services
+from service.detectors import Streams
 from service.errors import install_error_handlers
+from service.feedback import Feedback
+from service.known_events import KnownEvents
 from service.loaded_models import LoadedModels
 from service.logs import ensure_logging
 from service.middleware import RequestLog
 from service.model_store import FolderStore, ModelStore, RegistryStore
 from service.openapi import describe
-from service.routes import docs, forecast, health
+from service.routes import anomalies, docs, forecast, health
 from service.routes import models as model_routes
 from service.settings import Settings
 from service.warming import warm_up
 from service.workers import Workers
 from tsforecast import __version__
 
-DESCRIPTION = """Send the histories of your series, get quantiles of their future.
+DESCRIPTION = """Send the histories of your series, get quantiles of their future, or what is out of the ordinary in them.
 
 Errors are `application/problem+json` and name the field and the series. Every answer carries `X-Request-Id`; send one of
 your own to find a request again in the log."""
@@ -41,6 +45,8 @@ def create_app(models: ModelStore | None = None, settings: Settings | None = Non
         OptionError: a setting is wrong; the message names the variable.
     """
     settings = settings or Settings.from_env()
+    folder = None if settings.state_dir is None else Path(settings.state_dir)
+    feedback = Feedback(folder=folder, most=settings.max_feedback)
     services = Services(
         settings=settings,
         models=LoadedModels(
@@ -51,6 +57,15 @@ def create_app(models: ModelStore | None = None, settings: Settings | None = Non
             refresh_seconds=settings.refresh_seconds,
         ),
         workers=Workers(threads=settings.concurrency, max_waiting=settings.max_waiting),
+        streams=Streams(
+            folder=folder,
+            capacity=settings.max_streams,
+            most_stored=settings.max_stored_streams,
+            seconds=settings.state_seconds,
+            events=KnownEvents(folder=folder, most=settings.max_events),
+            feedback=feedback,
+        ),
+        feedback=feedback,
     )
     app = FastAPI(
         title="tsforecast",
@@ -68,6 +83,7 @@ def create_app(models: ModelStore | None = None, settings: Settings | None = Non
     app.include_router(docs.router)
     app.include_router(health.router)
     app.include_router(forecast.router)
+    app.include_router(anomalies.router)
     app.include_router(model_routes.router)
     return app
 
@@ -85,7 +101,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     ensure_logging()
     services.workers.start()
     services.models.start()
+    await asyncio.to_thread(services.feedback.start)
+    await asyncio.to_thread(services.streams.start)
     yield
     services.draining = True
     services.models.stop()
     await asyncio.to_thread(services.workers.stop, seconds=services.settings.shutdown_seconds)
+    await asyncio.to_thread(services.streams.stop)

@@ -4,10 +4,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
+import orjson
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
+from service.detectors import Streams
 from service.errors import Problem
+from service.feedback import Feedback
 from service.loaded_models import LoadedModels
 from service.settings import Settings
 from service.workers import Workers
@@ -20,6 +23,8 @@ class Services:
     settings: Settings
     models: LoadedModels
     workers: Workers
+    streams: Streams
+    feedback: Feedback
     draining: bool = False  # the end is near: not ready, still answering
     body_bytes: int = 0  # of bodies being read right now
 
@@ -65,6 +70,19 @@ async def read_body(request: Request, services: Services) -> bytes:
     finally:
         services.body_bytes -= size
     return b"".join(chunks)
+
+
+def decode(body: bytes) -> object:
+    """The JSON value of a body.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        detail = f"the body is not valid JSON: {error}; NaN and Infinity are no JSON, write null for what was not observed"
+        raise Problem(400, "malformed-json", detail) from None
 
 
 def _too_large(limit: int) -> Problem:

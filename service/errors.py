@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -89,7 +90,7 @@ def invalid(errors: Sequence[FieldError], *, kind: str = "invalid-request") -> P
     detail = f"{first.field}: {first.message}"
     if more:
         detail += f" (and {more} more; `errors` lists {'all' if len(errors) <= MAX_ERRORS else f'the first {MAX_ERRORS}'})"
-    return Problem(422, kind, detail, title="The request cannot be forecast as it is", errors=errors[:MAX_ERRORS])
+    return Problem(422, kind, detail, title="The request cannot be answered as it is", errors=errors[:MAX_ERRORS])
 
 
 def status_of(error: ForecastError) -> int:
@@ -165,9 +166,19 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _library(request: Request, error: ForecastError) -> Response:
         return problem_response(problem_of(error), request.scope)
 
+    @app.exception_handler(RequestValidationError)
+    async def _query(request: Request, error: RequestValidationError) -> Response:
+        return problem_response(_of_query(error), request.scope)
+
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         return problem_response(_of_http(error, request), request.scope)
+
+
+def _of_query(error: RequestValidationError) -> Problem:
+    """What FastAPI found wrong with the parameters of an address; bodies are read by hand."""
+    found = ((str(one["loc"][-1]), str(one["msg"])) for one in error.errors())
+    return invalid([FieldError(field=name, message=says[:1].lower() + says[1:]) for name, says in found])
 
 
 def _of_http(error: HTTPException, request: Request) -> Problem:

@@ -15,6 +15,7 @@ from service.errors import FieldError, invalid
 from service.settings import Settings
 from tsforecast.errors import OptionError
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS, check_quantile_levels
+from tsforecast.panel import FloatArray
 
 TOP = ("series", "horizon", "quantile_levels", "level", "model")
 SERIES = ("id", "start", "freq", "timestamps", "tz", "target")
@@ -64,9 +65,9 @@ def read_request(body: object, limits: Settings) -> ForecastRequest:
     """
     if not isinstance(body, dict):
         raise invalid(
-            [FieldError(field="", message=f"the body must be an object with `series` and `horizon`, got {_kind(body)}")]
+            [FieldError(field="", message=f"the body must be an object with `series` and `horizon`, got {kind_of(body)}")]
         )
-    reader = _Reader(limits=limits)
+    reader = Reader(limits=limits)
     reader.unknown_fields(body, TOP, where="", series=None)
     levels = reader.levels(body.get("quantile_levels"), body.get("level"))
     horizon = reader.horizon(body.get("horizon"))
@@ -78,8 +79,11 @@ def read_request(body: object, limits: Settings) -> ForecastRequest:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Reader:
+class Reader:
+    """Reads the parts of a request and remembers what is wrong with them; requests for anomalies are read by a child of it."""
+
     limits: Settings
+    done: str = "forecast"  # what is done with the series, for messages
     errors: list[FieldError] = field(default_factory=list)
     points: int = 0  # of the series read so far
 
@@ -96,7 +100,7 @@ class _Reader:
         if value is None:
             return None
         if type(value) is not int or value < 1:
-            self.refuse("horizon", f"must be a positive whole number of steps, got {_kind(value)}")
+            self.refuse("horizon", f"must be a positive whole number of steps, got {kind_of(value)}")
             return None
         if value > self.limits.max_horizon:
             self.refuse("horizon", f"must be at most {self.limits.max_horizon} steps here, got {value}")
@@ -104,7 +108,7 @@ class _Reader:
 
     def model(self, value: object) -> str | None:
         if value is not None and (not isinstance(value, str) or not value):
-            self.refuse("model", f"must be the name of a model, got {_kind(value)}; GET /v1/models lists them")
+            self.refuse("model", f"must be the name of a model, got {kind_of(value)}; GET /v1/models lists them")
             return None
         return value
 
@@ -130,12 +134,12 @@ class _Reader:
     def _numbers(self, name: str, value: object) -> list[float] | None:
         most = self.limits.max_quantile_levels if name == "quantile_levels" else self.limits.max_quantile_levels // 2
         if not isinstance(value, list) or not value:
-            self.refuse(name, f"must be a list of at least one number, got {_kind(value)}")
+            self.refuse(name, f"must be a list of at least one number, got {kind_of(value)}")
         elif len(value) > most:
             self.refuse(name, f"holds {len(value)} numbers, at most {most} are answered here")
         elif not all(type(one) in (int, float) for one in value):
             odd = next(i for i, one in enumerate(value) if type(one) not in (int, float))
-            self.refuse(f"{name}[{odd}]", f"must be a number, got {_kind(value[odd])}")
+            self.refuse(f"{name}[{odd}]", f"must be a number, got {kind_of(value[odd])}")
         else:
             return value
         return None
@@ -161,12 +165,11 @@ class _Reader:
 
     def all_series(self, value: object) -> list[SeriesRequest]:
         if not isinstance(value, list) or not value:
-            self.refuse("series", f"must be a list of at least one series, got {_kind(value)}")
+            self.refuse("series", f"must be a list of at least one series, got {kind_of(value)}")
             return []
         if len(value) > self.limits.max_series:
-            self.refuse(
-                "series", f"holds {len(value)} series, at most {self.limits.max_series} are forecast in one request; split it"
-            )
+            most = self.limits.max_series
+            self.refuse("series", f"holds {len(value)} series, at most {most} are {self.done} in one request; split it")
             return []
         found: list[SeriesRequest] = []
         first_with: dict[str, int] = {}
@@ -181,19 +184,19 @@ class _Reader:
                 break
         if self.points > self.limits.max_total_points:
             most = self.limits.max_total_points
-            self.refuse("series", f"holds {self.points} values in all, at most {most} are forecast in one request; split it")
+            self.refuse("series", f"holds {self.points} values in all, at most {most} are {self.done} in one request; split it")
         return found
 
     def one_series(self, index: int, value: object) -> SeriesRequest | None:
         where = f"series[{index}]"
         if not isinstance(value, dict):
-            self.refuse(where, f"must be an object with `id`, `start`, `freq` and `target`, got {_kind(value)}")
+            self.refuse(where, f"must be an object with `id`, `start`, `freq` and `target`, got {kind_of(value)}")
             return None
         before = len(self.errors)
-        given = self._id(where, value.get("id"))
+        given = self.read_id(where, value.get("id"))
         self.unknown_fields(value, SERIES, where=f"{where}.", series=given)
-        target = self._target(where, value.get("target"), given)
-        self._clock(where, value, given, 0 if target is None else len(target))
+        target = self.read_values(where, value.get("target"), given)
+        self.read_clock(where, value, given, 0 if target is None else len(target))
         if len(self.errors) > before or given is None or target is None:
             return None
         return SeriesRequest(
@@ -206,17 +209,28 @@ class _Reader:
             tz=value.get("tz"),
         )
 
-    def _id(self, where: str, value: object) -> str | int | None:
+    def read_id(self, where: str, value: object) -> str | int | None:
         if type(value) is int or (isinstance(value, str) and 0 < len(value) <= MAX_ID):
             return value
-        got = f"a string of {len(value)} characters" if isinstance(value, str) else _kind(value)
+        got = f"a string of {len(value)} characters" if isinstance(value, str) else kind_of(value)
         self.refuse(f"{where}.id", f"must be a string of 1 to {MAX_ID} characters, or a whole number, got {got}")
         return None
 
-    def _target(self, where: str, value: object, given: str | int | None) -> list[float | None] | None:
+    def read_values(self, where: str, value: object, given: str | int | None) -> list[float | None] | None:
         where = f"{where}.target"
+        target = self.read_numbers(where, value, given)
+        if target is None:
+            return None
+        if np.isnan(target).all():
+            self.refuse(where, "holds nothing but null; at least one value has to be observed", given)
+            return None
+        assert isinstance(value, list)
+        return value
+
+    def read_numbers(self, where: str, value: object, given: str | int | None) -> FloatArray | None:
+        """The values of one series or channel, (T,), null as NaN; None where they cannot be read."""
         if not isinstance(value, list) or not value:
-            self.refuse(where, f"must be a list of at least one number, got {_kind(value)}", given)
+            self.refuse(where, f"must be a list of at least one number, got {kind_of(value)}", given)
             return None
         if len(value) > self.limits.max_points:
             most = self.limits.max_points
@@ -225,25 +239,24 @@ class _Reader:
         self.points += len(value)
         if not set(map(type, value)) <= NUMBERS:
             odd = next(i for i, one in enumerate(value) if type(one) not in NUMBERS)
-            self.refuse(f"{where}[{odd}]", f"must be a number or null (not observed), got {_kind(value[odd])}", given)
+            self.refuse(f"{where}[{odd}]", f"must be a number or null (not observed), got {kind_of(value[odd])}", given)
             return None
-        target = np.array(value, dtype=np.float64)  # None becomes NaN
-        seen = ~np.isnan(target)
-        if not seen.any():
-            self.refuse(where, "holds nothing but null; at least one value has to be observed", given)
+        found: FloatArray = np.array(value, dtype=np.float64)  # None becomes NaN
+        size = np.abs(np.where(np.isnan(found), 0.0, found))
+        if size.max() > LARGEST:
+            odd = int(np.argmax(size))
+            self.refuse(f"{where}[{odd}]", f"must lie within ±{LARGEST:g}, got {found[odd]:g}; rescale the series", given)
             return None
-        if np.abs(target[seen]).max() > LARGEST:
-            odd = int(np.argmax(np.where(seen, np.abs(target), 0.0)))
-            self.refuse(f"{where}[{odd}]", f"must lie within ±{LARGEST:g}, got {target[odd]:g}; rescale the series", given)
-            return None
-        return value
+        return found
 
-    def _clock(self, where: str, value: dict[str, Any], given: str | int | None, length: int) -> None:
+    def read_clock(self, where: str, value: dict[str, Any], given: str | int | None, length: int) -> None:
         start, freq, timestamps, tz = value.get("start"), value.get("freq"), value.get("timestamps"), value.get("tz")
         if tz is not None and (not isinstance(tz, str) or not 0 < len(tz) <= MAX_TZ):
-            self.refuse(f"{where}.tz", f"must be the name of a zone such as 'Europe/Berlin', got {_kind(tz)}", given)
+            self.refuse(f"{where}.tz", f"must be the name of a zone such as 'Europe/Berlin', got {kind_of(tz)}", given)
         if freq is not None and type(freq) not in (str, int):
-            self.refuse(f"{where}.freq", f"must be a step such as 'h', 'D' or 'MS', or a whole number, got {_kind(freq)}", given)
+            self.refuse(
+                f"{where}.freq", f"must be a step such as 'h', 'D' or 'MS', or a whole number, got {kind_of(freq)}", given
+            )
         elif isinstance(freq, str) and not 0 < len(freq) <= MAX_FREQ:
             self.refuse(
                 f"{where}.freq", f"must be a step such as 'h', 'D' or 'MS', got a string of {len(freq)} characters", given
@@ -257,7 +270,7 @@ class _Reader:
         elif start is None:
             self.refuse(f"{where}.start", "is missing: give start and freq, or timestamps", given)
         elif type(start) not in (str, int):
-            self.refuse(f"{where}.start", f"must be an ISO 8601 timestamp or a whole number, got {_kind(start)}", given)
+            self.refuse(f"{where}.start", f"must be an ISO 8601 timestamp or a whole number, got {kind_of(start)}", given)
         elif freq is None:
             self.refuse(f"{where}.freq", "is missing: a start needs the step, such as 'h', 'D' or 'MS'", given)
         elif type(start) is int and abs(start) > MAX_STEP:
@@ -265,7 +278,7 @@ class _Reader:
 
     def _timestamps(self, where: str, value: object, given: str | int | None, length: int) -> None:
         if not isinstance(value, list) or not value:
-            self.refuse(where, f"must be a list with one timestamp per value, got {_kind(value)}", given)
+            self.refuse(where, f"must be a list with one timestamp per value, got {kind_of(value)}", given)
             return
         if length and len(value) != length:
             self.refuse(where, f"holds {len(value)} timestamps for {length} values of target", given)
@@ -275,7 +288,7 @@ class _Reader:
             odd = _odd_one(value)
             self.refuse(
                 f"{where}[{odd}]",
-                f"must be an ISO 8601 string like the others (or all whole numbers), got {_kind(value[odd])}",
+                f"must be an ISO 8601 string like the others (or all whole numbers), got {kind_of(value[odd])}",
                 given,
             )
         elif kinds == {int} and max(abs(min(value)), abs(max(value))) > MAX_STEP:
@@ -289,7 +302,7 @@ def _odd_one(values: list[object]) -> int:
     return next(i for i, one in enumerate(values) if type(one) is not wanted)
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     """What a value is, short enough for a message; never the whole payload."""
     if value is None:
         return "null"

@@ -11,21 +11,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.errors import Problem
-from service.model_store import ModelStore, Reference, StoredModel
+from service.model_store import ModelStore, Reference, StoredModel, Task
 from tsforecast import __version__
-from tsforecast.errors import ForecastError, UnknownModel
+from tsforecast.errors import ForecastError, ModelError, UnknownModel
 from tsforecast.flow import FittedFlow
 from tsforecast.forecast import Forecast
 from tsforecast.models.base import Facts, Forecaster
-from tsforecast.models.registry import available_models, build_model, model_class
+from tsforecast.models.fitted_detector import FittedDetector
+from tsforecast.models.registry import available_models, build_forecaster, model_class
 from tsforecast.panel import Panel
 
 log = logging.getLogger("service.models")
+_OTHER_TASK = {
+    "anomaly": "{name!r} detects anomalies and makes no forecasts; send its series to POST /v1/anomalies/score",
+    "forecast": "{name!r} makes forecasts and detects no anomalies; send its series to POST /v1/forecast, or name a detector",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedModel:
-    """A model that can answer at once: a stored flow, or a recipe that needs no training."""
+    """A model that can answer at once: a stored flow or detector, or a recipe of a forecaster that needs no training."""
 
     name: str
     version: str  # of the store; of this package for a recipe that needs no training
@@ -33,6 +38,11 @@ class ServedModel:
     trained_until: str | None  # None: nothing was trained
     flow: FittedFlow | None = None
     recipe: Forecaster | None = None
+    detector: FittedDetector | None = None
+
+    @property
+    def task(self) -> Task:
+        return "forecast" if self.detector is None else "anomaly"
 
     @property
     def facts(self) -> Facts | None:
@@ -51,7 +61,7 @@ class LoadedModels:
     """The models in memory, at most `capacity` stored ones and the default."""
 
     store: ModelStore
-    warm: Callable[[FittedFlow], None]  # asks a fresh model once, so that the first caller does not wait
+    warm: Callable[[FittedFlow | FittedDetector], None]  # asks a fresh model once, so that the first caller does not wait
     default: str | None = None  # None = the only stored model
     capacity: int = 4
     refresh_seconds: float = 30.0
@@ -82,13 +92,20 @@ class LoadedModels:
         with self._lock:
             return self._default
 
-    def get(self, reference: str | None) -> ServedModel:
+    def get(self, reference: str | None, task: Task = "forecast") -> ServedModel:
         """The model `reference` means, loaded if need be; None = the default.
 
         Raises:
             UnknownModel, TrackingError, ArtifactError: there is none, or it cannot be had.
+            ModelError: it is of another task.
             Problem: 503, the default model is not loaded yet.
         """
+        found = self._get(reference)
+        if found.task != task:
+            raise ModelError(_OTHER_TASK[found.task].format(name=found.name), field="model")
+        return found
+
+    def _get(self, reference: str | None) -> ServedModel:
         with self._lock:
             if reference is None:
                 if self._default is None:
@@ -145,6 +162,8 @@ class LoadedModels:
 
     def _only_model(self) -> str:
         names = self.store.names()
+        if len(names) > 1:  # detectors beside the only forecaster do not make it less of a default
+            names = [name for name in names if self.store.versions(name)[0].task == "forecast"] or names
         if len(names) == 1:
             return names[0]
         if names:
@@ -175,7 +194,7 @@ class LoadedModels:
     def _newer(self, reference: str, current: ServedModel | None) -> ServedModel | None:
         """What `reference` means now, warm; None if that is `current`."""
         stored = self._resolve(reference)
-        if current is not None and stored is None and current.flow is None:
+        if current is not None and stored is None and current.recipe is not None:
             return None  # still no stored model, still the same recipe
         if current is not None and stored is not None and (stored.name, stored.version) == (current.name, current.version):
             return None
@@ -187,6 +206,9 @@ class LoadedModels:
             return self.store.resolve(reference)
         except UnknownModel as error:
             wanted = Reference.parse(reference)
+            if wanted.name in available_models("anomaly"):
+                message = f"{error}; {wanted.name!r} is a kind of detector: POST /v1/anomalies fits one and judges in one call"
+                raise UnknownModel(message, field="model") from error
             if wanted.name not in available_models():
                 raise
             if model_class(wanted.name).about.needs_training:
@@ -200,19 +222,20 @@ class LoadedModels:
     def _find(self, reference: str, stored: StoredModel | None = None) -> ServedModel:
         stored = stored or self._resolve(reference)
         if stored is None:
-            recipe = build_model(reference)
+            recipe = build_forecaster(reference)
             return ServedModel(name=reference, version=__version__, architecture=reference, trained_until=None, recipe=recipe)
         for model in self._in_memory():  # the same version under another reference
-            if model.flow is not None and (model.name, model.version) == (stored.name, stored.version):
+            if model.recipe is None and (model.name, model.version) == (stored.name, stored.version):
                 return model
-        flow = self.store.load(stored)
-        self.warm(flow)
+        loaded = self.store.load(stored)
+        self.warm(loaded)
         return ServedModel(
             name=stored.name,
             version=stored.version,
-            architecture=flow.recipe.name,
-            trained_until=flow.facts.trained_until,
-            flow=flow,
+            architecture=loaded.recipe.name,
+            trained_until=loaded.facts.trained_until,
+            flow=None if isinstance(loaded, FittedDetector) else loaded,
+            detector=loaded if isinstance(loaded, FittedDetector) else None,
         )
 
     def _in_memory(self) -> list[ServedModel]:

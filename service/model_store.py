@@ -1,4 +1,4 @@
-"""Where stored models lie: a reference such as "demand", "demand@champion" or "demand/3" -> what is stored -> a flow.
+"""Where stored models lie: a reference such as "demand", "demand@champion" or "demand/3" -> what is stored -> the model.
 
 Two stores: the MLflow registry (`RegistryStore`) and plain folders (`FolderStore`). What is kept in memory, and when it
 is replaced, is the matter of `service/loaded_models.py`.
@@ -11,15 +11,17 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from tsforecast.errors import ArtifactError, UnknownModel
 from tsforecast.flow import FittedFlow, load_model
 from tsforecast.models.base import FLOW, MANIFEST
+from tsforecast.models.fitted_detector import FittedDetector, is_detector, load_detector
 
 if TYPE_CHECKING:
     from tsforecast.tracking import ModelVersion, Tracker
 
+Task = Literal["forecast", "anomaly"]
 REFERENCE = re.compile(
     r"(?P<name>[^/@\x00-\x1f]{1,250})(?:@(?P<alias>[^/@\x00-\x1f]{1,250})|/(?P<version>[^/@\x00-\x1f]{1,64}))?"
 )
@@ -52,9 +54,11 @@ class StoredModel:
 
     name: str
     version: str
+    task: Task = "forecast"
     aliases: tuple[str, ...] = ()
     architecture: str | None = None  # name in the registry of architectures, e.g. "gru"
-    horizon: int | None = None  # longest one, steps
+    horizon: int | None = None  # longest one, steps; None for a detector
+    channels: tuple[str, ...] = ()  # that a detector judges
     freq: str | int | None = None
     season: int | None = None  # steps
     trained_until: str | None = None
@@ -73,7 +77,7 @@ class ModelStore(Protocol):
     def resolve(self, reference: str) -> StoredModel:
         """The version `reference` means now. Raises UnknownModel; TrackingError when the store does not answer."""
 
-    def load(self, stored: StoredModel) -> FittedFlow:
+    def load(self, stored: StoredModel) -> FittedFlow | FittedDetector:
         """The model itself. Raises ArtifactError when it is damaged."""
 
     def where(self) -> str:
@@ -116,9 +120,11 @@ class RegistryStore:
         Reference.parse(reference)
         return _from_registry(self.tracker.resolve(reference))
 
-    def load(self, stored: StoredModel) -> FittedFlow:
-        flow, _ = self.tracker.load(f"{stored.name}/{stored.version}")
-        return flow
+    def load(self, stored: StoredModel) -> FittedFlow | FittedDetector:
+        reference = f"{stored.name}/{stored.version}"
+        if stored.task == "anomaly":
+            return self.tracker.load_detector(reference)[0]
+        return self.tracker.load(reference)[0]
 
     def where(self) -> str:
         return "the MLflow registry"
@@ -129,6 +135,7 @@ def _from_registry(version: "ModelVersion") -> StoredModel:
     return StoredModel(
         name=version.name,
         version=str(version.version),
+        task="anomaly" if version.task == "anomaly" else "forecast",
         aliases=version.aliases,
         architecture=version.model or None,
         horizon=version.horizon or None,
@@ -171,12 +178,12 @@ class FolderStore:
             )
         return stored
 
-    def load(self, stored: StoredModel) -> FittedFlow:
+    def load(self, stored: StoredModel) -> FittedFlow | FittedDetector:
         folder = self._folders()[stored.name]
-        flow = load_model(folder)
+        found = load_detector(folder) if is_detector(folder) else load_model(folder)
         if _digest(folder) != stored.version:
             raise ArtifactError(f"model {stored.name!r} changed while it was read; it will be read again")
-        return flow
+        return found
 
     def where(self) -> str:
         return "the folder TSF_MODEL_DIR"
@@ -203,16 +210,19 @@ def _from_folder(name: str, folder: Path) -> StoredModel:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         facts = manifest["facts"]
+        detects = manifest.get("kind") == "detector"
         return StoredModel(
             name=name,
             version=_digest(folder),
+            task="anomaly" if detects else "forecast",
             architecture=manifest["model"],
-            horizon=facts["horizon"],
+            horizon=None if detects else facts["horizon"],
+            channels=tuple(facts["channels"]) if detects else (),
             freq=facts["freq"],
             season=facts["season"],
             trained_until=facts["trained_until"],
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, OSError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder / MANIFEST} is damaged: {error!r}; copy the model again") from error
 
 

@@ -2,17 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from service.errors import MAX_ERRORS, REQUEST_FIELDS, FieldError, invalid
 from service.forecast_request import SeriesRequest
 from tsforecast.errors import ForecastError, GapError
-from tsforecast.models.base import Facts
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.columns import ISO
 from tsforecast.preprocessing.validate import panel_from_lists
+
+
+class Clocked(Protocol):
+    """What a trained model knows of clocks, whether it forecasts or detects."""
+
+    @property
+    def freq(self) -> str | int: ...
+    @property
+    def season(self) -> int: ...
+    @property
+    def tz(self) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +44,7 @@ class _Said:
     zoned: bool  # with UTC offsets
 
 
-def panels_of(series: Sequence[SeriesRequest], facts: Facts | None) -> list[Group]:
+def panels_of(series: Sequence[SeriesRequest], facts: Clocked | None) -> list[Group]:
     """The series, grouped by clock, in order of first appearance.
 
     Args:
@@ -64,7 +74,7 @@ def panels_of(series: Sequence[SeriesRequest], facts: Facts | None) -> list[Grou
     return _joined(groups)
 
 
-def _said(one: SeriesRequest, facts: Facts | None) -> _Said:
+def _said(one: SeriesRequest, facts: Clocked | None) -> _Said:
     first = one.start if one.timestamps is None else one.timestamps[0]
     match = ISO.fullmatch(first) if isinstance(first, str) else None
     zoned = match is not None and match.group(2) is not None
@@ -77,7 +87,7 @@ def _said(one: SeriesRequest, facts: Facts | None) -> _Said:
     )
 
 
-def _read(series: Sequence[SeriesRequest], places: Sequence[int], said: _Said, facts: Facts | None) -> Group:
+def _read(series: Sequence[SeriesRequest], places: Sequence[int], said: _Said, facts: Clocked | None) -> Group:
     """The panel of the series at `places`, which all say their clock alike."""
     moments: dict[str, Any]
     if said.by_start:

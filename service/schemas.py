@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from tsforecast.forecast import DEFAULT_QUANTILE_LEVELS
 
 
-def _without_default(schema: dict[str, Any]) -> None:
+def without_default(schema: dict[str, Any]) -> None:
     """A field that is left out of an answer where it has nothing to say, rather than null there."""
     schema.pop("default")
 
@@ -85,7 +85,7 @@ class SeriesForecast(Strict):
     fallback: str | SkipJsonSchema[None] = Field(
         None,
         description="only where the model could not forecast this series and something simpler did: why, and what",
-        json_schema_extra=_without_default,
+        json_schema_extra=without_default,
     )
 
 
@@ -98,9 +98,11 @@ class Version(Strict):
     """One stored version of a model; null where its store does not know."""
 
     version: str
+    task: Literal["forecast", "anomaly"] = Field(description="anomaly: a detector, for POST /v1/anomalies/score")
     aliases: list[str]
     architecture: str | None
-    horizon: int | None = Field(description="longest one, steps")
+    horizon: int | None = Field(description="longest one, steps; null for a detector")
+    channels: list[str] = Field(description="that a detector judges, in its order; empty for a forecaster")
     freq: str | int | None
     season: int | None = Field(description="steps")
     trained_until: str | None
@@ -122,6 +124,7 @@ class Architecture(Strict):
     """A kind of model that `tsforecast` can train."""
 
     name: str
+    task: Literal["forecast", "anomaly"] = Field(description="anomaly: a detector, for POST /v1/anomalies")
     words: str = Field(description="what it is, in a sentence")
     family: str
     scope: Literal["local", "global"] = Field(description="one fit per series, or one over all series")
@@ -131,6 +134,7 @@ class Architecture(Strict):
     needs_training: bool = Field(description="false: may be asked by its name without being stored")
     transfers: bool = Field(description="true: its training can start from a trained one")
     samples: bool = Field(description="true: it has sample paths, not only the quantiles of each step")
+    uses: list[str] = Field(description="what a detector can do besides judging: denoise, impute, latent, generate")
     options: dict[str, Option] = Field(description="options of its recipe")
 
 

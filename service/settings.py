@@ -33,6 +33,15 @@ class Settings:
     max_quantile_levels: int = 99
     max_answer_values: int = 2_000_000  # series x horizon x quantile levels
     max_body_bytes: int = 32 * 1024 * 1024
+    # anomalies
+    max_channels: int = 64  # of one series
+    max_detect_points: int = 200_000  # values that POST /v1/anomalies learns from
+    max_streams: int = 1_000  # series that are judged as they come and are kept in memory; the least recently asked goes first
+    max_events: int = 10_000  # of all streams that are remembered; the oldest go first
+    max_feedback: int = 10_000  # verdicts that are remembered; the oldest go first
+    state_dir: str | None = None  # where streams, events and feedback outlive the service; None = they do not
+    max_stored_streams: int = 10_000  # streams in that folder; the least recently written goes first
+    state_seconds: float = 60.0  # how often changes are written there
     # how much is done at once
     concurrency: int = 2  # requests computed at the same time, each in a thread
     max_waiting: int = 32  # requests that may wait for one of these threads

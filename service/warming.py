@@ -1,4 +1,4 @@
-"""A freshly loaded flow -> the same flow, asked once: caches are filled and a broken model is found out before it serves."""
+"""A freshly loaded model -> the same model, asked once: caches are filled and a broken model is found out before it serves."""
 
 import logging
 import sys
@@ -9,6 +9,7 @@ import numpy as np
 from tsforecast.errors import CovariateError, DataError, HistoryTooShort
 from tsforecast.flow import FittedFlow
 from tsforecast.models.base import Facts
+from tsforecast.models.fitted_detector import DetectorFacts, FittedDetector
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.calendar import advance, clock_of
 
@@ -16,13 +17,20 @@ log = logging.getLogger("service.models")
 MOST_ROWS = 20_000
 
 
-def warm_up(flow: FittedFlow, *, torch_threads: int) -> None:
-    """Ask `flow` for a forecast of a made-up series.
+def warm_up(model: FittedFlow | FittedDetector, *, torch_threads: int) -> None:
+    """Ask `model` for a forecast, or for the scores, of a made-up series.
 
     Raises:
         ArtifactError and whatever a broken model raises. A model of single series may refuse one it has never seen.
     """
     limit_torch_threads(torch_threads)
+    if isinstance(model, FittedDetector):
+        model.scores(_channels_of(made_up_panel(model.facts, rows=max(2 * model.core.reach, 64)), model.facts.channels))
+        return
+    _warm_flow(model)
+
+
+def _warm_flow(flow: FittedFlow) -> None:
     facts = flow.facts
     try:
         try:
@@ -42,7 +50,7 @@ def _ask(flow: FittedFlow, panel: Panel) -> None:
     flow.predict(panel, horizon=flow.facts.horizon, future=future)
 
 
-def made_up_panel(facts: Facts, *, rows: int) -> Panel:
+def made_up_panel(facts: Facts | DetectorFacts, *, rows: int) -> Panel:
     """One series on the clock of `facts` that goes up and down with its season, positive, up to where training ended."""
     rows = min(rows, MOST_ROWS)
     clock = clock_of(facts.freq)
@@ -59,10 +67,19 @@ def made_up_panel(facts: Facts, *, rows: int) -> Panel:
         season=facts.season,
         tz=facts.tz,
     )
-    if not facts.covariate_names:
+    if isinstance(facts, DetectorFacts) or not facts.covariate_names:
         return panel
     names = facts.covariate_names
     return replace(panel, covariates=np.zeros((rows, len(names))), covariate_names=names)
+
+
+def _channels_of(panel: Panel, channels: tuple[str, ...]) -> Panel:
+    """The panel with its target as each of these channels."""
+    panel = replace(panel, target_name=channels[0])
+    if len(channels) == 1:
+        return panel
+    same = np.repeat(panel.target[:, None], len(channels) - 1, axis=1)
+    return replace(panel, past_covariates=same, past_covariate_names=channels[1:])
 
 
 def limit_torch_threads(threads: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import checks, one_file
+from pipelines import checks, detect_file, one_file
 from pipelines.__main__ import EXIT_CODES, add_run, add_schedule, guarded
 from tsforecast import __version__
 
@@ -32,16 +32,15 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
     parser = argparse.ArgumentParser(
         prog="tsforecast",
-        description="Forecast many time series: prepare, train, track, serve and schedule.",
+        description="Forecast many time series and find anomalies in them: prepare, train, track, serve and schedule.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"tsforecast {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
     for add in (
-        _add_models, _add_steps, _add_check, _add_decompose, add_run, _add_train, _add_backtest, _add_forecast, _add_serve,
-        add_schedule,
-        _add_mlflow,
+        _add_models, _add_steps, _add_check, _add_decompose, add_run, _add_train, _add_backtest, _add_forecast, _add_detect,
+        _add_serve, add_schedule, _add_mlflow,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -166,6 +165,13 @@ def _add_forecast(commands: "Commands") -> None:
     command.add_argument("--horizon", type=int, metavar="STEPS", help="default: the longest the model can")
     command.add_argument("--quantile-levels", default="0.1,0.5,0.9", metavar="Q,Q")
     command.add_argument("--out", metavar="FILE", help=".csv or .parquet; default: CSV to stdout")
+
+
+def _add_detect(commands: "Commands") -> None:
+    words = "find what is out of the ordinary in a file, with a detector that is fitted on it or was saved"
+    command = _command(commands, "detect", words, detect_file.detect)
+    one_file.add_data_arguments(command)
+    detect_file.add_detect_arguments(command)
 
 
 def _add_serve(commands: "Commands") -> None:

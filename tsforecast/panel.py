@@ -40,6 +40,7 @@ class Panel:
     static_real_names: tuple[str, ...] = ()  # (R,)
     static_categories: tuple[tuple[str, ...], ...] = ()  # (S, K) words; () = none
     static_category_names: tuple[str, ...] = ()  # (K,)
+    target_name: str = "y"  # of its column, where several channels stand side by side
 
     def __post_init__(self) -> None:
         for array in (self.offsets, self.timestamps, self.target, self.covariates, self.past_covariates, self.static_reals):

@@ -46,21 +46,21 @@ def fan_chart(panel: Panel, forecast: Forecast, series_id: str | None = None, *,
     past = times < forecast.timestamps[j, 0]
     rows_shown = max(4 * forecast.horizon, 24) if last is None else last
 
-    past_x, past_y = _axis_times(times[past][-rows_shown:], zone), target[past][-rows_shown:]
+    past_x, past_y = axis_times(times[past][-rows_shown:], zone), target[past][-rows_shown:]
     seen = ~past & np.isfinite(target) & (times <= forecast.timestamps[j, -1])
 
-    figure, axes = _canvas(9.0, 4.6)
+    figure, axes = canvas(9.0, 4.6)
     axes.plot(past_x, past_y, color=HISTORY, linewidth=1.4, label="history", zorder=3)
     _draw_fan(axes, forecast, j, start=(past_x[-1:], past_y[-1:]))
     if seen.any():
-        axes.plot(_axis_times(times[seen], zone), target[seen], "o", color=INK, markersize=3, label="what came", zorder=5)
+        axes.plot(axis_times(times[seen], zone), target[seen], "o", color=INK, markersize=3, label="what came", zorder=5)
     steps = "1 step" if forecast.horizon == 1 else f"{forecast.horizon} steps"
     axes.set_title(f"{chosen}: {steps} ahead", loc="left", color=INK, fontsize=12, fontweight="bold", parse_math=False)
     axes.set_xlabel("step" if panel.is_integer_clock else f"time ({zone})" if zone else "time")
     axes.set_ylabel("value")
     if not panel.is_integer_clock:
-        _date_axis(axes)
-    _short_numbers(axes)
+        date_axis(axes)
+    short_numbers(axes)
     figure.legend(loc="outside lower center", frameon=False, ncols=7, fontsize=9, labelcolor=INK)
     axes.margins(x=0.01)
     return figure
@@ -84,7 +84,7 @@ def leaderboard_chart(scores: Mapping[str, Mapping[str, float]], metric: str) ->
         )
     aim, rule = _aim(metric)
     order = sorted(values, key=lambda model: (not np.isfinite(values[model]), abs(values[model] - aim)))
-    figure, axes = _canvas(7.5, 1.3 + 0.46 * len(order))
+    figure, axes = canvas(7.5, 1.3 + 0.46 * len(order))
     place = np.arange(len(order))
     drawn = [values[model] if np.isfinite(values[model]) else 0.0 for model in order]
     axes.barh(place, drawn, color=[BEST, *["#a8b3bf"] * (len(order) - 1)], height=0.62)
@@ -125,8 +125,8 @@ def plot_decomposition(decomposition: Decomposition, series_id: str | None = Non
     parts["remainder"] = decomposition.remainder[rows]
     ranges = {name: np.ptp(values[np.isfinite(values)]) for name, values in parts.items() if np.isfinite(values).any()}
     bar = min((one for one in ranges.values() if one > 1e-9 * max(ranges.values())), default=0.0)
-    times = _axis_times(panel.timestamps[rows], zone)
-    figure, stack = _canvas_stack(9.0, 1.0 + 1.45 * len(parts), len(parts))
+    times = axis_times(panel.timestamps[rows], zone)
+    figure, stack = canvas_stack(9.0, 1.0 + 1.45 * len(parts), len(parts))
     for axes, (name, values) in zip(stack, parts.items(), strict=True):
         if name == "remainder":
             axes.axhline(0, color=MUTED, linewidth=0.8)
@@ -137,12 +137,12 @@ def plot_decomposition(decomposition: Decomposition, series_id: str | None = Non
             middle = (np.nanmin(values) + np.nanmax(values)) / 2
             axes.plot([1.01, 1.01], [middle - bar / 2, middle + bar / 2], color="#a8b3bf", linewidth=5, solid_capstyle="butt",
                       transform=axes.get_yaxis_transform(), clip_on=False)  # fmt: skip
-        _short_numbers(axes)
+        short_numbers(axes)
     stack[0].set_title("grey bars: the same height in units of the value", loc="right", color=MUTED, fontsize=9)
     stack[0].set_title(f"{chosen}: taken apart", loc="left", color=INK, fontsize=12, fontweight="bold", parse_math=False)
     stack[-1].set_xlabel("step" if panel.is_integer_clock else f"time ({zone})" if zone else "time")
     if not panel.is_integer_clock:
-        _date_axis(stack[-1])
+        date_axis(stack[-1])
     return figure
 
 
@@ -163,7 +163,7 @@ def plot_autocorrelation(values: FloatArray, lags: int, *, seasons: Sequence[int
         raise OptionError(f"lags must be 1 to {len(values) - 1} for {len(values)} steps, got {lags}", field="lags")
     correlation = autocorrelation(values, lags)[1:]
     bound = 1.96 / np.sqrt(max(int(np.isfinite(values).sum()), 1))
-    figure, axes = _canvas(9.0, 3.6)
+    figure, axes = canvas(9.0, 3.6)
     axes.axhspan(-bound, bound, color="#e8ecf0", linewidth=0, zorder=1)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     place = np.arange(1, lags + 1)
@@ -188,7 +188,7 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _canvas(width: float, height: float) -> tuple["Figure", "Axes"]:
+def canvas(width: float, height: float) -> tuple["Figure", "Axes"]:
     """An empty figure of that many inches, drawn by Agg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -213,9 +213,9 @@ def _style(axes: "Axes") -> None:
     axes.spines["bottom"].set_color(MUTED)
 
 
-def _canvas_stack(width: float, height: float, count: int) -> tuple["Figure", "list[Axes]"]:
+def canvas_stack(width: float, height: float, count: int) -> tuple["Figure", "list[Axes]"]:
     """An empty figure of `count` axes on top of each other, with one time axis below."""
-    figure, first = _canvas(width, height)
+    figure, first = canvas(width, height)
     figure.delaxes(first)
     figure.set_layout_engine("constrained", rect=(0, 0, 0.985, 1))  # room for the bars beside the axes
     stack = list(figure.subplots(count, sharex=True, squeeze=False)[:, 0])
@@ -231,7 +231,7 @@ def _draw_fan(axes: "Axes", forecast: Forecast, series: int, *, start: tuple[Any
     from matplotlib.colors import to_rgb
 
     first_x, first_y = start if np.isfinite(start[1]).all() else (start[0][:0], start[1][:0])
-    x = np.concatenate([first_x, _axis_times(forecast.timestamps[series], forecast.zone_of(series))])
+    x = np.concatenate([first_x, axis_times(forecast.timestamps[series], forecast.zone_of(series))])
     pairs = symmetric_pairs(forecast.quantile_levels)
     for depth, (low, high, level) in zip(np.linspace(0.22, 0.55, max(len(pairs), 2)), pairs, strict=False):
         shade = 1 - depth * (1 - np.array(to_rgb(FORECAST)))  # opaque, so that the legend shows what the chart shows
@@ -255,7 +255,7 @@ def _draw_fan(axes: "Axes", forecast: Forecast, series: int, *, start: tuple[Any
         )
 
 
-def _axis_times(timestamps: TimeArray, tz: str | None) -> Any:
+def axis_times(timestamps: TimeArray, tz: str | None) -> Any:
     """Timestamps as matplotlib draws them: the wall clock of `tz`, or the integers."""
     if tz is None:
         return timestamps
@@ -264,7 +264,7 @@ def _axis_times(timestamps: TimeArray, tz: str | None) -> Any:
     return pd.DatetimeIndex(timestamps).tz_localize("UTC").tz_convert(tz).tz_localize(None).to_numpy()
 
 
-def _date_axis(axes: "Axes") -> None:
+def date_axis(axes: "Axes") -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]  # matplotlib.dates has no types
@@ -280,7 +280,7 @@ def _aim(metric: str) -> tuple[float, str]:
     return 0.0, "nearest to 0 is best" if metric == "bias" else "lower is better"
 
 
-def _short_numbers(axes: "Axes") -> None:
+def short_numbers(axes: "Axes") -> None:
     """120 M instead of 1.2 and a lost 1e8."""
     from matplotlib.ticker import EngFormatter
 

@@ -4,8 +4,9 @@ A job that leaves something outside the run folder also has `deliver(work)`, whi
 not run anew: another run may have written there since.
 
 The file has: `READS`, the sections of the recipe it depends on; `WRITES`, the names it leaves in the run folder, which
---force removes; and `run(work) -> JobResult`. A job whose inputs have not changed since it ended is not run again, so it
-must give the same output for the same inputs; one that is run again after a kill finds what it had left.
+--force removes; and `run(work) -> JobResult`. One that reads files which the recipe only names has `digests(work)` of them.
+A job whose inputs have not changed since it ended is not run again, so it must give the same output for the same inputs; one
+that is run again after a kill finds what it had left.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tsforecast.errors import ForecastError, ModelError, TrackingError
 
 if TYPE_CHECKING:
-    from pipelines.recipe import ModelOptions
+    from pipelines.recipe import ModelOptions, Recipe
+    from pipelines.recipe_detect import DetectRecipe
     from pipelines.workspace import Workspace
 
 JOBS: dict[str, str] = {
@@ -25,6 +27,17 @@ JOBS: dict[str, str] = {
     "promote": "pipelines.jobs.promote",
     "forecast": "pipelines.jobs.forecast",
 }
+DETECT_JOBS: dict[str, str] = {  # of a recipe with [detect]
+    "prepare": "pipelines.jobs.prepare",
+    "detect": "pipelines.jobs.detect",
+}
+
+
+def jobs_of(recipe: "Recipe | DetectRecipe") -> dict[str, str]:
+    """The jobs that a recipe runs, in order."""
+    from pipelines.recipe_detect import DetectRecipe
+
+    return DETECT_JOBS if isinstance(recipe, DetectRecipe) else JOBS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +59,7 @@ def each_model(
     """
     facts, failed = {}, {}
     for model in models:
-        work.tell(f"{work.recipe.name}: {job} {model.label}")
+        work.tell(f"{work.name}: {job} {model.label}")
         try:
             facts[model.label] = do(work, model)
         except TrackingError:
@@ -54,7 +67,7 @@ def each_model(
         except Exception as error:  # models are others' code too, Stan and torch among it: any class
             kind = "" if isinstance(error, ForecastError) else f"{type(error).__name__}: "
             failed[model.label] = work.environment.hide(f"{kind}{error}")
-            work.tell(f"{work.recipe.name}: {job} {model.label} failed: {failed[model.label]}")
+            work.tell(f"{work.name}: {job} {model.label} failed: {failed[model.label]}")
     if not facts:
         raise ModelError(f"{job}: every model failed; " + "; ".join(f"{label}: {why}" for label, why in failed.items()))
     return JobResult(facts=facts, failed=failed)

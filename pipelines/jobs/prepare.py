@@ -23,7 +23,7 @@ def run(work: Workspace) -> JobResult:
     """Raises DataError when the rows make no panel; RecipeError when as_of does not fit their clock."""
     from tsforecast.preprocessing.repairs import counts_of
 
-    recipe = work.recipe
+    recipe = work.file.recipe
     frame = work.raw
     if frame is None:
         frame = read_source(recipe.source, folder=work.file.folder, environment=work.environment)
@@ -52,7 +52,7 @@ def _future(
     """(covariates of the rows that the panel has not, with the repairs of rows, and the log of these)."""
     from tsforecast.preprocessing.repairs import repair_rows
 
-    recipe = work.recipe
+    recipe = work.file.recipe
     steps = repairs_of(recipe.repairs)
     rows = later(frame, "ds", work.as_of)
     if any(step.name == "trim" for step in steps):  # a series that was cut is forecast from an earlier row on

@@ -2,12 +2,11 @@
 
 import time
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from service.answers import answer_json
-from service.deps import Needs, Services, read_body
-from service.errors import FieldError, Problem, invalid, problem_of
+from service.deps import Needs, Services, decode, read_body
+from service.errors import FieldError, invalid, problem_of
 from service.forecast_request import ForecastRequest, check_answer_size, read_request
 from service.loaded_models import ServedModel
 from service.panels import Group, panels_of
@@ -42,7 +41,7 @@ async def forecast(request: Request, services: Needs) -> Response:
 
 def _answer(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     """All that costs time; runs in a worker thread. `facts` gets what the log line says of the request."""
-    asked = read_request(_decode(body), services.settings)
+    asked = read_request(decode(body), services.settings)
     facts["series"], facts["points"] = len(asked.series), sum(len(one.target) for one in asked.series)
     model = services.models.get(asked.model)
     facts["model"], facts["version"] = model.name, model.version
@@ -56,14 +55,6 @@ def _answer(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
         facts["series_fallback"] = fell
     facts["model_ms"] = round((time.perf_counter() - began) * 1000, 2)
     return answer_json(asked, model, forecasts)
-
-
-def _decode(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        detail = f"the body is not valid JSON: {error}; NaN and Infinity are no JSON, write null for what was not observed"
-        raise Problem(400, "malformed-json", detail) from None
 
 
 def _horizon(asked: ForecastRequest, model: ServedModel) -> int:

@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 
 from service.deps import Needs, Services
-from service.model_store import StoredModel
+from service.model_store import StoredModel, Task
 from service.schemas import PROBLEMS, Architecture, Model, ModelList, Stored, Version
 from tsforecast.errors import UnknownModel
 from tsforecast.models.describe import Description, describe, describe_all
-from tsforecast.models.registry import available_models
+from tsforecast.models.registry import MODELS, available_models
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -36,7 +36,7 @@ async def describe_model(name: str, services: Needs) -> Model:
 
 def _list(services: Services) -> ModelList:
     default = services.models.default_model
-    found, missing = describe_all()
+    found, missing = describe_all([name for task in MODELS for name in available_models(task)])
     return ModelList(
         default=f"{default.name}/{default.version}" if default else None,
         served=[_stored(services, name) for name in services.models.store.names()],
@@ -47,7 +47,7 @@ def _list(services: Services) -> ModelList:
 
 def _one(services: Services, name: str) -> Model:
     try:
-        architecture = _architecture(describe(name)) if name in available_models() else None
+        architecture = _architecture(describe(name)) if any(name in table for table in MODELS.values()) else None
     except ImportError:  # the list says what is missing
         architecture = None
     try:
@@ -66,9 +66,11 @@ def _stored(services: Services, name: str) -> Stored:
 def _version(stored: StoredModel) -> Version:
     return Version(
         version=stored.version,
+        task=stored.task,
         aliases=list(stored.aliases),
         architecture=stored.architecture,
         horizon=stored.horizon,
+        channels=list(stored.channels),
         freq=stored.freq,
         season=stored.season,
         trained_until=stored.trained_until,
@@ -78,4 +80,5 @@ def _version(stored: StoredModel) -> Version:
 
 def _architecture(one: Description) -> Architecture:
     facts = one.to_json()
-    return Architecture(name=one.name, options=facts.pop("parameters"), **facts)
+    task: Task = "anomaly" if one.name in MODELS["anomaly"] else "forecast"
+    return Architecture(name=one.name, task=task, options=facts.pop("parameters"), **facts)

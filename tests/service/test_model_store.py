@@ -106,7 +106,7 @@ class FakeTracker:
     def __init__(self) -> None:
         facts = {"horizon": 24, "freq": "h", "season": 24, "trained_until": "2024-05-01T00:00:00"}
         self.version: Any = SimpleNamespace(
-            name="co2", version=3, aliases=("champion",), model="gru", scores={"mase": 0.7}, **facts
+            name="co2", version=3, task="forecast", aliases=("champion",), model="gru", scores={"mase": 0.7}, **facts
         )
         self.flow = ramp_flow()
 

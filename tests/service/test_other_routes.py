@@ -65,16 +65,19 @@ def test_models_lists_what_is_stored_and_what_could_be_trained(client: Any, stor
     assert [(one["version"], one["aliases"]) for one in stored["versions"]] == [("2", ["challenger"]), ("1", ["champion"])]
     assert stored["versions"][1] == {
         "version": "1",
+        "task": "forecast",
         "aliases": ["champion"],
         "architecture": "ramp",
         "horizon": 14,
+        "channels": [],
         "freq": "D",
         "season": 7,
         "trained_until": "2024-01-05T00:00:00",
         "scores": {"mase": 0.8, "coverage": None},
     }
     names = [one["name"] for one in body["architectures"]]
-    assert sorted([*names, *body["unavailable"]]) == available_models()
+    assert sorted([*names, *body["unavailable"]]) == sorted(available_models() + available_models("anomaly"))
+    assert {one["name"] for one in body["architectures"] if one["task"] == "anomaly"} <= set(available_models("anomaly"))
     naive = next(one for one in body["architectures"] if one["name"] == "seasonal_naive")
     assert (naive["needs_training"], naive["family"]) == (False, "baseline")
     assert (naive["scope"], naive["transfers"], naive["samples"], naive["covariates"]) == ("local", False, False, [])

@@ -554,5 +554,5 @@ def test_a_backtest_of_a_flow_with_features_does_not_look_ahead(refit: bool) -> 
 
 def test_the_table_has_each_feature_under_its_name_and_says_what_it_is_for() -> None:
     assert [one.name for one in FEATURES.values()] == list(FEATURES)
-    assert {name for name, one in FEATURES.items() if one.kind == "past"} == {"lags", "rolling"}
-    assert set(FEATURES) == {name for name, _ in EVERY} | {"events"}
+    assert {name for name, one in FEATURES.items() if one.kind == "past"} == {"lags", "rolling", "latent"}
+    assert set(FEATURES) == {name for name, _ in EVERY} | {"events", "latent"}

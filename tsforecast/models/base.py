@@ -22,6 +22,7 @@ from tsforecast.panel import FloatArray, Panel
 from tsforecast.preprocessing.blocks import let_go, pieces
 
 Covariate = Literal["known-future", "past", "static"]
+Use = Literal["denoise", "impute", "latent", "generate"]
 COVARIATE_NAMES = {  # kind -> where a panel and the facts of a fit have their names
     "known-future": ("covariate_names",),
     "past": ("past_covariate_names",),
@@ -49,6 +50,7 @@ class About:
     needs_training: bool = True  # False: answers from the history alone, at no cost
     transfers: bool = False  # True: `fit(start_from=…)` takes over the weights of a fitted one
     samples: bool = False  # True: its predictor has `sample_paths`
+    uses: tuple[Use, ...] = ()  # what a detector can do besides judging
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

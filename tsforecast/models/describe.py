@@ -20,7 +20,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from tsforecast.errors import DataError
 from tsforecast.models.base import About, Forecaster
-from tsforecast.models.registry import MODELS, available_models, model_class
+from tsforecast.models.detector import Detector
+from tsforecast.models.registry import MODELS, available_models, recipe_class
 
 NO_WORDS = ("type:", "noqa", "fmt:", "pragma:")  # comments for tools
 HEADS = ("model", "what it is", "family", "fit", "reads covariates", "needs", "starts from another", "sample paths", "source")
@@ -46,7 +47,7 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """The facts of `about`, `words`, and `parameters`, as plain values."""
-        facts = asdict(self.about) | {"covariates": list(self.about.covariates)}
+        facts = asdict(self.about) | {"covariates": list(self.about.covariates), "uses": list(self.about.uses)}
         return {"words": self.words, **facts, "parameters": {name: asdict(one) for name, one in self.parameters.items()}}
 
 
@@ -60,7 +61,7 @@ def describe(name: str) -> Description:
     for package in sorted(_packages(_place(name))):
         if not _is_there(package):
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    return _describe(model_class(name))
+    return _describe(recipe_class(name))
 
 
 def describe_all(names: Sequence[str] | None = None) -> tuple[list[Description], dict[str, ImportError]]:
@@ -75,7 +76,7 @@ def describe_all(names: Sequence[str] | None = None) -> tuple[list[Description],
 
 
 @cache
-def _describe(found: type[Forecaster]) -> Description:
+def _describe(found: type[Forecaster] | type[Detector]) -> Description:
     words = field_words(found)
     parameters = {}
     for field in fields(found):  # type: ignore[arg-type]  # every recipe is a dataclass
@@ -124,7 +125,7 @@ def _place(name: str) -> Path | None:
     """
     model = next((table[name].partition(":")[0] for table in MODELS.values() if name in table), None)
     if model is None:
-        model_class(name)  # says which there are
+        recipe_class(name)  # says which there are
     spec = find_spec(model or "")
     return Path(spec.origin) if spec is not None and spec.origin is not None and Path(spec.origin).is_file() else None
 

@@ -27,7 +27,7 @@ from tsforecast.models.base import (
 )
 from tsforecast.models.prophet_options import ProphetOptions
 from tsforecast.models.prophet_series import Answer, Progress, Rows, Task, check_country, is_regressor, new_model, run
-from tsforecast.models.registry import build_model
+from tsforecast.models.registry import build_forecaster
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, Panel, TimeArray
 from tsforecast.preprocessing.calendar import Zone, future_timestamps, wall_from_instants, zones_of_future, zones_of_rows
@@ -291,7 +291,7 @@ def _rows(recipe: ProphetOptions, panel: Panel, ds: np.ndarray, covariates: Floa
 def _naive(panel: Panel, i: int, steps: int, levels: tuple[float, ...]) -> FloatArray:
     """What is used where prophet fails, (H, Q)."""
     alone = panel.select([i])
-    recipe = build_model("seasonal_naive", season=_naive_season(panel, i))
+    recipe = build_forecaster("seasonal_naive", season=_naive_season(panel, i))
     quantiles: FloatArray = recipe.fit(alone, horizon=steps).predict(alone, quantile_levels=levels).quantiles[0]
     return quantiles
 

@@ -147,13 +147,13 @@ class StatisticalPredictor(Predictor):
         self, panel: Panel, failed: Mapping[int, str], quantiles: FloatArray, levels: tuple[float, ...]
     ) -> tuple[tuple[str, str], ...]:
         """Fill the rows of the failed series by the seasonal naive forecast; say which and why."""
-        from tsforecast.models.registry import build_model
+        from tsforecast.models.registry import build_forecaster
 
         steps = quantiles.shape[1]
         for i in failed:
             alone = panel.select([i])
             season = self.seasons[0] if np.isfinite(alone.target).sum() > self.seasons[0] else 1
-            naive = build_model("seasonal_naive", season=season).fit(alone, horizon=steps)
+            naive = build_forecaster("seasonal_naive", season=season).fit(alone, horizon=steps)
             quantiles[i] = naive.predict(alone, quantile_levels=levels).quantiles[0]
         name = self.recipe.name
         return tuple(

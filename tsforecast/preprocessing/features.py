@@ -13,11 +13,13 @@ from tsforecast.preprocessing.clock_features import Age, Calendar, Fourier, Time
 from tsforecast.preprocessing.events import Events
 from tsforecast.preprocessing.feature import Feature, FittedFeature, nearest
 from tsforecast.preprocessing.holidays import Holidays
+from tsforecast.preprocessing.late import LateTable
 from tsforecast.preprocessing.past_features import Lags, Rolling
 
-FEATURES: dict[str, type[Feature]] = {
-    one.name: one for one in (Calendar, Holidays, Events, Fourier, TimeIndex, Age, Lags, Rolling)
-}
+FEATURES: Mapping[str, type[Feature]] = LateTable(
+    {one.name: one for one in (Calendar, Holidays, Events, Fourier, TimeIndex, Age, Lags, Rolling)},
+    {"latent": "tsforecast.models.latent_feature:Latent"},
+)
 
 
 def build_feature(name: str, **options: Any) -> Feature:

@@ -5,7 +5,7 @@ backtest lies before that moment, so a value repaired by its later neighbours is
 ([[steps]] of a recipe) are another thing: each fit sees its own part only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -15,6 +15,7 @@ from tsforecast.errors import OptionError, SchemaError, did_you_mean
 from tsforecast.panel import IntArray, Panel
 from tsforecast.preprocessing.calendar import instants_from_wall, normalise_freq
 from tsforecast.preprocessing.columns import read_zoned_times, refusal
+from tsforecast.preprocessing.late import LateTable
 from tsforecast.preprocessing.regular import MissingSteps
 from tsforecast.preprocessing.repair import Repaired, series_of_rows
 from tsforecast.preprocessing.repair_rows import (
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 _FRAME_STEPS: tuple[type[FrameStep], ...] = (DropMissingKeys, Numbers, Infinities, Duplicates, Localize, OnClock, ToSteps)
 _PANEL_STEPS: tuple[type[PanelStep], ...] = (UnitJumps, Outliers, NonNegative, FillHoles, Trim, MinLength)
-REPAIRS: dict[str, type[RepairStep]] = {kind.name: kind for kind in (*_FRAME_STEPS, *_PANEL_STEPS)}
+REPAIRS: Mapping[str, type[RepairStep]] = LateTable(
+    {kind.name: kind for kind in (*_FRAME_STEPS, *_PANEL_STEPS)},
+    {"autoencoder": "tsforecast.models.impute_repair:AutoencoderFill"},
+)
 MISSING_STEPS = "missing_steps"  # in the log: rows that panel_from_frame inserted
 
 

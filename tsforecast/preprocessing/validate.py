@@ -146,7 +146,8 @@ def panel_from_frame(
     constant = {} if static is None else static_fields(static, id_col=id_col, ids=rows.series_ids)
     given = None if season == "auto" else season
     try:
-        panel = replace(panel_from_rows(rows, freq=freq, season=given, missing_steps=missing_steps), **constant)
+        panel = panel_from_rows(rows, freq=freq, season=given, missing_steps=missing_steps)
+        panel = replace(panel, **constant, target_name=str(target_col))
         return with_detected_season(panel) if season == "auto" else panel
     except DuplicateError as error:
         if id_col in long.columns:

@@ -10,6 +10,8 @@ from tsforecast.tracking.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+HIGHER_IS_BETTER = ("vus_pr", "auc_pr", "event_precision", "event_recall", "event_f1")  # scores of detectors; of others, lower
+
 
 def leaderboard(store: Store, experiment: str, *, metric: str) -> "pd.DataFrame":
     """As `Tracker.leaderboard`."""
@@ -38,7 +40,8 @@ def leaderboard(store: Store, experiment: str, *, metric: str) -> "pd.DataFrame"
         raise OptionError(f"no run of {experiment!r} has a score {metric!r}", field="metric")
     last = ["seconds", "version", "run_id"]
     ordered = table[[column for column in table.columns if column not in last] + last]
-    return ordered.sort_values(metric, na_position="last", kind="stable", ignore_index=True)
+    rising = metric not in HIGHER_IS_BETTER
+    return ordered.sort_values(metric, ascending=rising, na_position="last", kind="stable", ignore_index=True)
 
 
 def _row(run: Any) -> dict[str, Any]:

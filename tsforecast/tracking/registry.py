@@ -1,16 +1,18 @@
-"""Registered models: model folder -> version, reference -> version, version -> trained flow."""
+"""Registered models: model folder -> version, reference -> version, version -> trained flow or detector."""
 
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tsforecast.errors import ArtifactError, UnknownModel
+from tsforecast.errors import ArtifactError, OptionError, UnknownModel
 from tsforecast.flow import FittedFlow, load_model
+from tsforecast.models.fitted_detector import FittedDetector, load_detector
 from tsforecast.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class ModelVersion:
     fingerprint: str = ""  # of the panel it was trained and backtested on
     baseline: dict[str, float] = field(default_factory=dict)  # seasonal naive's scores when it was promoted
     parent: str = ""  # name/version, or path, of the model whose weights it was tuned from; "" = none
+    task: str = "forecast"  # | "anomaly": a detector, which has no horizon (0)
 
     @property
     def reference(self) -> str:
@@ -55,8 +58,6 @@ class Recorded(Protocol):
 
 def register(store: Store, folder: Path, *, flow: FittedFlow, name: str, run: Recorded) -> ModelVersion:
     """Store the model in `folder` beside its run and make it the newest version of `name`."""
-    from mlflow.entities import LoggedModelOutput
-
     facts = flow.facts
     tags = {
         "model": flow.recipe.name,
@@ -64,8 +65,30 @@ def register(store: Store, folder: Path, *, flow: FittedFlow, name: str, run: Re
         "freq": str(facts.freq),
         "season": str(facts.season),
         "trained_until": facts.trained_until,
-    } | {key: run.tags[key] for key in ("fingerprint", "scores", "backtest", "parent_version") if key in run.tags}
+    }
     summary = f"{flow.recipe.name}, {facts.horizon} steps of {facts.freq!r}, trained until {facts.trained_until}"
+    return _register(store, folder, name=name, run=run, tags=tags, summary=summary)
+
+
+def register_detector(store: Store, folder: Path, *, detector: FittedDetector, name: str, run: Recorded) -> ModelVersion:
+    """As `register`, for a detector."""
+    facts = detector.facts
+    tags = {
+        "task": "anomaly",
+        "model": detector.recipe.name,
+        "channels": ", ".join(facts.channels)[:5000],
+        "freq": str(facts.freq),
+        "season": str(facts.season),
+        "trained_until": facts.trained_until,
+    }
+    summary = f"{detector.recipe.name}, a detector for steps of {facts.freq!r}, trained until {facts.trained_until}"
+    return _register(store, folder, name=name, run=run, tags=tags, summary=summary)
+
+
+def _register(store: Store, folder: Path, *, name: str, run: Recorded, tags: dict[str, str], summary: str) -> ModelVersion:
+    from mlflow.entities import LoggedModelOutput
+
+    tags = tags | {key: run.tags[key] for key in ("fingerprint", "scores", "backtest", "parent_version") if key in run.tags}
     client = store.client
     with store.asking(f"register a version of {name!r}"):
         logged = client.create_logged_model(run.experiment_id, name=name, source_run_id=run.run_id, tags=tags)
@@ -143,11 +166,31 @@ def load(store: Store, version: ModelVersion) -> FittedFlow:
 
     Raises:
         ArtifactError: its files are gone or damaged.
+        OptionError: it is a detector.
     """
+    from tsforecast.tracking.pyfunc import FLOW_FOLDER
+
+    if version.task == "anomaly":
+        raise OptionError(f"{version.reference} is a detector and makes no forecasts; load it with load_detector", field="model")
+    with _files(store, version, FLOW_FOLDER) as folder:
+        return load_model(folder)
+
+
+def load_trained_detector(store: Store, version: ModelVersion) -> FittedDetector:
+    """As `load`, for a version that is a detector."""
+    from tsforecast.tracking.detector_pyfunc import DETECTOR_FOLDER
+
+    if version.task != "anomaly":
+        raise OptionError(f"{version.reference} forecasts and detects nothing; load it with load", field="model")
+    with _files(store, version, DETECTOR_FOLDER) as folder:
+        return load_detector(folder)
+
+
+@contextmanager
+def _files(store: Store, version: ModelVersion, inside: str) -> Iterator[str]:
+    """The folder `inside` the artifact of a version, on this machine for as long as the block runs."""
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
-
-    from tsforecast.tracking.pyfunc import FLOW_FOLDER
 
     with store.asking(f"find the files of {version.reference}"):
         source = store.client.get_model_version_download_uri(version.name, str(version.version))
@@ -155,14 +198,14 @@ def load(store: Store, version: ModelVersion) -> FittedFlow:
         here = source.startswith("file:")  # then it is read where it lies
         try:
             local = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{source.rstrip('/')}/{FLOW_FOLDER}", dst_path=None if here else folder, tracking_uri=store.uri
+                artifact_uri=f"{source.rstrip('/')}/{inside}", dst_path=None if here else folder, tracking_uri=store.uri
             )
         except (MlflowException, OSError) as error:
             raise ArtifactError(
                 f"the files of {version.reference} cannot be read from {source}: {error}; "
                 "put them back where they were, or train again"
             ) from error
-        return load_model(local)
+        yield local
 
 
 def set_alias(store: Store, name: str, alias: str, version: int) -> ModelVersion:
@@ -236,6 +279,7 @@ def _as_version(stored: "StoredVersion", aliases: Mapping[str, int]) -> ModelVer
         fingerprint=tags.get("fingerprint", ""),
         baseline=json.loads(tags.get("baseline", "{}")),
         parent=tags.get("parent_version", ""),
+        task=tags.get("task", "forecast"),
     )
 
 

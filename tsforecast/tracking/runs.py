@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tsforecast.errors import OptionError, TrackingError
+from tsforecast.evaluation import DetectionScores
 from tsforecast.flow import FittedFlow, ForecastFlow
 from tsforecast.models.base import Epoch
+from tsforecast.models.fitted_detector import FittedDetector
 from tsforecast.panel import Panel
 from tsforecast.tracking.provenance import UNKNOWN, fingerprint, git_revision, software
-from tsforecast.tracking.registry import ModelVersion, register, set_scores
+from tsforecast.tracking.registry import ModelVersion, register, register_detector, set_scores
 from tsforecast.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -92,6 +94,18 @@ class Run:
         if "version" in self.tags:
             set_scores(self.store, self.tags["version"], self.tags)
 
+    def log_detection(self, result: DetectionScores, *, of: str, step: int = 0) -> None:
+        """Record what a detector said of the rows described by `of`: counts and metrics under their own names, and `per_series`.
+
+        A metric without a value, such as one against labels where there are none, is left out. Where a detector judges again and
+        again, `step` puts its answers in order.
+        """
+        self.log_metrics({name: value for name, value in result.total.items() if math.isfinite(value)}, step=step)
+        self.set_tags({"scores": scores_to_text(result.total), "backtest": of})
+        self.log_table("per_series", result.per_series)
+        if "version" in self.tags:
+            set_scores(self.store, self.tags["version"], self.tags)
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run; longer than 5000 characters, they are cut."""
         from mlflow.entities import RunTag
@@ -141,6 +155,23 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             model = write_pyfunc(flow, example=example, folder=folder, run_id=self.run_id)
             version = register(self.store, model, flow=flow, name=registered_name, run=self)
+        self.set_tags({"version": f"{version.name}/{version.version}"})
+        return version
+
+    def log_detector(self, detector: FittedDetector, *, example: Panel, registered_name: str) -> ModelVersion:
+        """As `log_model`, for a detector: a pyfunc model that takes the channels and gives scores and alarms.
+
+        Raises:
+            OptionError: the name has other characters.
+            DataError, ModelError: the stored detector cannot judge the example.
+            TrackingError: the store fails.
+        """
+        from tsforecast.tracking.detector_pyfunc import write_pyfunc
+
+        check_name(registered_name)
+        with tempfile.TemporaryDirectory() as folder:
+            model = write_pyfunc(detector, example=example, folder=folder, run_id=self.run_id)
+            version = register_detector(self.store, model, detector=detector, name=registered_name, run=self)
         self.set_tags({"version": f"{version.name}/{version.version}"})
         return version
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tsforecast.flow import FittedFlow, ForecastFlow
+from tsforecast.models.fitted_detector import FittedDetector
 from tsforecast.panel import Panel
 from tsforecast.tracking import promotion, registry
 from tsforecast.tracking.registry import ModelVersion
@@ -125,9 +126,21 @@ class Tracker:
         Raises:
             UnknownModel: no such model.
             ArtifactError: its files are gone or damaged.
+            OptionError: it is a detector.
         """
         version = self.resolve(reference) if isinstance(reference, str) else reference
         return registry.load(self.store, version), version
+
+    def load_detector(self, reference: str | ModelVersion) -> tuple[FittedDetector, ModelVersion]:
+        """The fitted detector that `reference` means, and which version it is.
+
+        Raises:
+            UnknownModel: no such model.
+            ArtifactError: its files are gone or damaged.
+            OptionError: it is a forecaster.
+        """
+        version = self.resolve(reference) if isinstance(reference, str) else reference
+        return registry.load_trained_detector(self.store, version), version
 
     def set_alias(self, name: str, alias: str, version: int) -> ModelVersion:
         """Let `alias` name that version, without asking whether it is any good; `promote` asks.

@@ -1,0 +1,68 @@
+"""A run of a detection -> the run before it: what was judged then, and by which detector.
+
+The run before is looked up once and noted in the run folder, so that the same moment again is the same run again, whatever has
+run since.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.files import read_json, write_json
+from pipelines.workspace import Workspace
+from tsforecast.panel import Panel
+
+PLAN, JUDGED = "plan.json", "judged.json"
+MARKER = "jobs/detect.json"  # of a run that has ended
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Where a run begins."""
+
+    before: str | None  # folder of the run before, beside that of this run; None = this is the first
+    until: Mapping[str, int]  # series id -> last step that was judged before, as a whole number
+
+
+def moment_of(as_of: str) -> int:
+    """A moment as a number by which runs of one recipe are put in order; one without a zone counts as UTC."""
+    import pandas as pd
+
+    if as_of.lstrip("-").isdecimal():
+        return int(as_of)
+    moment = pd.Timestamp(as_of)
+    return int((moment.tz_localize("UTC") if moment.tz is None else moment).as_unit("ns").value)
+
+
+def plan_of(work: Workspace) -> Plan:
+    """What was noted when the run began, or the last run of an earlier moment that ended."""
+    known = read_json(work.path(PLAN))
+    if known is None:
+        known = _look_back(work)
+        write_json(work.path(PLAN), known)
+    return Plan(**known)
+
+
+def _look_back(work: Workspace) -> dict[str, Any]:
+    now, best = moment_of(work.as_of), None
+    for path in sorted(work.folder.parent.glob(f"*/{JUDGED}")):
+        judged = read_json(path)
+        later = judged["moment"] >= now or path.parent == work.folder
+        if not later and (best is None or judged["moment"] > best[0]) and (path.parent / MARKER).exists():
+            best = judged["moment"], path.parent.name, judged["until"]
+    return {"before": None, "until": {}} if best is None else {"before": best[1], "until": best[2]}
+
+
+def note_judged(work: Workspace, plan: Plan, panel: Panel) -> None:
+    """Say that the rows of `panel` are judged, for the run after this one; a series that is gone stays judged as it was."""
+    last = dict(zip(panel.series_ids, panel.last_timestamps().astype("int64").tolist(), strict=True))
+    write_json(work.path(JUDGED), {"moment": moment_of(work.as_of), "until": {**plan.until, **last}})
+
+
+def facts_before(work: Workspace, plan: Plan, label: str) -> dict[str, Any] | None:
+    """What the run before said of the model called `label`; None where there is none."""
+    if plan.before is None:
+        return None
+    marker = read_json(work.folder.parent / plan.before / MARKER) or {}
+    found = marker.get("facts", {}).get(label)
+    return None if found is None else dict(found)

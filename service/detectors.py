@@ -1,0 +1,348 @@
+"""(detector, series) -> its running stream: what POST /v1/anomalies/score goes on from. Bounded in memory and on disk.
+
+The least recently asked streams leave memory first. Where there is a folder they are written there as JSON + safetensors,
+when they leave, every few seconds, and at the end; without one they are forgotten.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.anomaly_request import VERDICTS
+from service.errors import FieldError, Problem
+from service.feedback import Feedback, Verdict, rows_between
+from service.known_events import KnownEvents
+from service.loaded_models import ServedModel
+from tsforecast.anomaly.alarms import AlarmRules
+from tsforecast.anomaly.report import Event
+from tsforecast.errors import ArtifactError, OptionError
+from tsforecast.models.explaining import Judged, explained
+from tsforecast.models.fitted_detector import FittedDetector
+from tsforecast.models.stream import REMEMBERED, DetectorStream, Update, open_stream
+
+log = logging.getLogger("service.detectors")
+ABOUT = "about.json"
+Key = tuple[str, str, str]  # name and version of the detector, id of the series
+Moment = int  # nanoseconds, or steps of an integer clock
+
+
+@dataclass(kw_only=True, eq=False)
+class OpenStream:
+    """A stream in memory, with what the service has to say again when it is asked again."""
+
+    key: Key
+    stream: DetectorStream
+    rules: AlarmRules
+    revised: "OrderedDict[Moment, float]" = field(default_factory=OrderedDict)  # step -> its final score
+    changed: "OrderedDict[Moment, tuple[str, ...]]" = field(default_factory=OrderedDict)  # last step of an update -> events
+    explained: "OrderedDict[str, Event]" = field(default_factory=OrderedDict)  # id -> the event as it was explained last
+    users: int = 0  # requests that hold it; changed under the lock of the table
+    unsaved: bool = False
+    dropped: bool = False  # by a reset: not to be written any more
+    lock: threading.Lock = field(default_factory=threading.Lock)  # of the stream: one update at a time
+
+    def update(self, values: Any, timestamps: Any, *, explain: bool) -> tuple[Update, list[Event]]:
+        """(what the stream says, the events it told, with their explanation)."""
+        rows = self.stream.rows
+        found = self.stream.update(values, timestamps)
+        if self.stream.rows > rows:
+            self.unsaved = True
+            self.changed[as_int(timestamps[-1])] = tuple(event.id for event in found.events)
+            self.revised.update((as_int(moment), score) for moment, score in found.revised)
+            _shorten(self.changed)
+            _shorten(self.revised)
+        events = [self._explained(event) if explain else event for event in found.events]
+        return found, events
+
+    def tell(self, verdict: Verdict) -> None:
+        """Let what was said of an alarm count at once: true anomalies leave what is ordinary, false alarms enter it."""
+        stream = self.stream
+        judged = stream.times[stream.history :]
+        rows = rows_between(judged, verdict, stream.detector.facts.tz)
+        steps = np.arange(len(judged))[rows] + stream.rows - len(judged)
+        if len(steps):
+            calibrator = stream.judge.calibrator
+            (calibrator.exclude if VERDICTS[verdict.label] == 1 else calibrator.readmit)(steps)
+            self.unsaved = True
+
+    def _explained(self, event: Event) -> Event:
+        """The event with its channels, worked out when it begins and when it ends; between these as they were."""
+        known = self.explained.get(event.id)
+        if known is not None and event.open:
+            return replace(event, channels=known.channels, nearest_normal=known.nearest_normal)
+        self.explained[event.id] = found = explained_now(self.stream, event)
+        _shorten(self.explained)
+        return found
+
+
+def explained_now(stream: DetectorStream, event: Event) -> Event:
+    """The event with the channels and the ordinary window that the rows still in memory tell."""
+    judged_rows = len(stream.values) - stream.history
+    first = event.first_row - (stream.rows - judged_rows) + stream.history
+    if event.kind == "gap" or first < 0:
+        return event
+    detector, memory = stream.detector, stream.memory
+    rows = stream._rows(memory, len(stream.values))
+    p_value = np.full(len(stream.values), np.nan)
+    for i, moment in enumerate(stream.times[stream.history :].astype(np.int64).tolist(), stream.history):
+        if moment in stream.answers:
+            p_value[i] = stream.answers[moment].p_value
+    judged = Judged(
+        panel_series=0,
+        series_id=stream.series_id,
+        timestamps=stream.times,
+        values=stream.values,
+        scores=detector._scored(detector.core.evidence(rows), memory, 0),
+        revised=False,
+        p_value=p_value,
+        zone=detector.facts.tz,
+    )
+    moved = replace(event, first_row=first, last_row=first + event.steps - 1)
+    found = explained(detector, None, judged, memory, moved)
+    return replace(event, channels=found.channels, nearest_normal=found.nearest_normal)
+
+
+@dataclass(kw_only=True, eq=False)
+class Streams:
+    """The open streams, at most `capacity`, and the events they told."""
+
+    folder: Path | None
+    capacity: int
+    most_stored: int
+    seconds: float  # between two looks for what has to be written
+    events: KnownEvents
+    feedback: Feedback
+    _open: "OrderedDict[Key, OpenStream]" = field(default_factory=OrderedDict)  # latest used last
+    _table: threading.Lock = field(default_factory=threading.Lock)  # of `_open`
+    _disk: threading.Lock = field(default_factory=threading.Lock)  # one write at a time
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Read the events of before, and write what changes from now on, in a thread."""
+        if self.folder is None:
+            return
+        (self.folder / "streams").mkdir(parents=True, exist_ok=True)
+        self.events.start()
+        threading.Thread(target=self._keep_written, name="streams", daemon=True).start()
+
+    def stop(self) -> None:
+        """Write what has not been written."""
+        self._stopped.set()
+        self.save()
+
+    def __len__(self) -> int:
+        with self._table:
+            return len(self._open)
+
+    @contextmanager
+    def use(
+        self, model: ServedModel, series_id: str, *, rules: AlarmRules | None, level: float | None, reset: bool
+    ) -> Iterator[OpenStream]:
+        """The stream of that series by that detector, for the caller alone; opened if need be.
+
+        Args:
+            rules, level: None = as the stream has them; a stream that is opened has the defaults of the library.
+            reset: forget what was, and open it anew.
+
+        Raises:
+            Problem: 409, it was opened with other rules or another level.
+        """
+        key = (model.name, model.version, series_id)
+        assert model.detector is not None
+        with self._table:
+            one = self._open.get(key)
+            if one is None or reset:
+                if one is not None:
+                    one.dropped = True
+                one = self._opened(key, model.detector, rules=rules, level=level, reset=reset)
+                self._open[key] = one
+            self._open.move_to_end(key)
+            one.users += 1
+            self._drop_oldest()
+        try:
+            with one.lock:
+                _check_same(one, rules, level)
+                yield one
+        finally:
+            with self._table:
+                one.users -= 1
+
+    def tell(self, verdict: Verdict) -> None:
+        """Let what was said of an alarm count for the streams that are open; others hear of it when they are opened."""
+        with self._held(lambda one: (one.key[0], one.key[2]) == (verdict.model, verdict.unique_id)) as found:
+            for one in found:
+                with one.lock:
+                    one.tell(verdict)
+
+    @contextmanager
+    def _held(self, wanted: Callable[[OpenStream], bool]) -> Iterator[list[OpenStream]]:
+        """Open streams that are not dropped for as long as the block runs."""
+        with self._table:
+            found = [one for one in self._open.values() if wanted(one)]
+            for one in found:
+                one.users += 1
+        try:
+            yield found
+        finally:
+            with self._table:
+                for one in found:
+                    one.users -= 1
+
+    def save(self) -> None:
+        """Write every stream that has changed, and the events."""
+        if self.folder is None:
+            return
+        with self._held(lambda one: one.unsaved) as waiting:
+            for one in waiting:
+                with one.lock:
+                    self._write(one)
+        self._shorten_folder()
+        self.events.save()
+
+    def _keep_written(self) -> None:
+        while not self._stopped.wait(self.seconds):
+            try:
+                self.save()
+            except Exception:
+                log.exception("streams cannot be written to %s; they stay in memory", self.folder)
+
+    # Under the lock of the table
+
+    def _opened(
+        self, key: Key, detector: FittedDetector, *, rules: AlarmRules | None, level: float | None, reset: bool
+    ) -> OpenStream:
+        if not reset and self.folder is not None:
+            try:
+                stored = _read(self._folder_of(key), key, detector)
+            except ArtifactError as error:
+                log.warning("the stored stream of a series cannot be used and begins anew: %s", error)
+                stored = None
+            if stored is not None:
+                self._tell_all(stored)
+                return stored
+        chosen = rules or AlarmRules()
+        stream = open_stream(detector, key[2], alarms=chosen, level=99.0 if level is None else level)
+        return OpenStream(key=key, stream=stream, rules=chosen)
+
+    def _tell_all(self, one: OpenStream) -> None:
+        for verdict in self.feedback.of(one.key[0]):
+            if verdict.unique_id == one.key[2]:
+                one.tell(verdict)
+
+    def _drop_oldest(self) -> None:
+        """Let streams go that nobody holds until there are few enough."""
+        for key in list(self._open):
+            if len(self._open) <= self.capacity:
+                return
+            if not self._open[key].users:
+                self._write(self._open.pop(key))
+
+    def _folder_of(self, key: Key) -> Path:
+        """Of a name that no id can leave: a digest."""
+        assert self.folder is not None
+        return self.folder / "streams" / hashlib.sha256("\0".join(key).encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+    def _write(self, one: OpenStream) -> None:
+        """Write a stream that nobody else uses; aside first, so that a crash leaves the old state or the new one."""
+        if self.folder is None or not one.unsaved or one.dropped:
+            return
+        target = self._folder_of(one.key)
+        aside, old = target.with_suffix(".new"), target.with_suffix(".old")
+        with self._disk:
+            shutil.rmtree(aside, ignore_errors=True)
+            one.stream.save(aside)
+            (aside / ABOUT).write_text(json.dumps(_about(one)), encoding="utf-8")
+            shutil.rmtree(old, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                target.rename(old)
+            aside.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        one.unsaved = False
+
+    def _shorten_folder(self) -> None:
+        assert self.folder is not None
+        with self._disk:
+            stored = [one for one in (self.folder / "streams").iterdir() if not one.suffix]
+            for folder in sorted(stored, key=lambda one: one.stat().st_mtime)[: max(len(stored) - self.most_stored, 0)]:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_same(one: OpenStream, rules: AlarmRules | None, level: float | None) -> None:
+    """Refuse other rules than those of the stream; windows to be ignored may change at any time.
+
+    Raises:
+        Problem: 409.
+    """
+    others = []
+    if rules is not None and replace(rules, ignore=()) != replace(one.rules, ignore=()):
+        others.append("alarms")
+    if level is not None and level != one.stream.level:
+        others.append("level")
+    if others:
+        detail = f"the stream of series {one.key[2]!r} was opened with other {' and '.join(others)}; leave them out, or set reset"
+        errors = [FieldError(field=name, series=one.key[2], message=detail) for name in others]
+        raise Problem(409, "other-rules", detail, errors=errors)
+    if rules is not None and rules != one.rules:
+        one.rules = one.stream.rules = one.stream.judge.rules = one.stream.judge.machine.rules = rules
+
+
+def _about(one: OpenStream) -> dict[str, Any]:
+    name, version, series_id = one.key
+    rules = asdict(one.rules) | {"ignore": [[_plain(first), _plain(last)] for first, last in one.rules.ignore]}
+    return {
+        "model": name,
+        "version": version,
+        "series": series_id,
+        "rules": rules,
+        "level": one.stream.level,
+        "revised": [[moment, score if np.isfinite(score) else None] for moment, score in one.revised.items()],
+        "changed": [[moment, ids] for moment, ids in one.changed.items()],
+    }
+
+
+def _read(folder: Path, key: Key, detector: FittedDetector) -> OpenStream | None:
+    """The stream stored in `folder`; None where there is none.
+
+    Raises:
+        ArtifactError: it is damaged, or of another detector.
+    """
+    if not folder.is_dir():
+        folder = folder.with_suffix(".old")  # where a crash came between two renames
+        if not folder.is_dir():
+            return None
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if (about["model"], about["version"], about["series"]) != key:
+            raise ArtifactError(f"{folder} is of another series")
+        given = about["rules"]
+        rules = AlarmRules(**given | {"ignore": tuple(tuple(window) for window in given["ignore"])})
+        stream = open_stream(detector, key[2], alarms=rules, level=about["level"], state=folder)
+        revised = OrderedDict((moment, float("nan") if score is None else score) for moment, score in about["revised"])
+        changed = OrderedDict((moment, tuple(ids)) for moment, ids in about["changed"])
+    except (OSError, KeyError, OptionError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / ABOUT} is damaged: {error!r}") from error
+    return OpenStream(key=key, stream=stream, rules=rules, revised=revised, changed=changed)
+
+
+def as_int(moment: Any) -> Moment:
+    """A timestamp as nanoseconds; a step of an integer clock as it is."""
+    return int(moment.astype("M8[ns]").astype(np.int64)) if isinstance(moment, np.datetime64) else int(moment)
+
+
+def _plain(moment: Any) -> str | int:
+    return int(moment) if isinstance(moment, int | np.integer) else str(moment)
+
+
+def _shorten(known: "OrderedDict[Any, Any]") -> None:
+    while len(known) > REMEMBERED:
+        known.popitem(last=False)

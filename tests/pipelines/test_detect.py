@@ -1,0 +1,351 @@
+"""A recipe with [detect]: what is planted is found, told once, and told again only as it changes."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.__main__ import main
+from pipelines.files import read_json
+from pipelines.past_runs import moment_of
+from pipelines.recipe import RecipeFile, read_recipe
+from pipelines.recipe_detect import DetectRecipe
+from pipelines.summary import exit_code, summary_of, to_text
+from pipelines.workspace import Workspace
+from tsforecast.errors import OptionError, RecipeError, SchemaError
+from tsforecast.models.window_energy import WindowEnergy
+from tsforecast.tracking import open_tracking
+
+ROOT = Path(__file__).parents[2]
+Write = Callable[..., RecipeFile]
+Run = Callable[..., Workspace]
+HOURS = pd.date_range("2025-01-01", periods=900, freq="h")
+FIRST, SECOND, THIRD = "2025-01-26T00:00:00", "2025-02-01T00:00:00", "2025-02-07T00:00:00"  # rows 600, 744, 888
+PLANTED = 680  # row of 9 units on top, in series "b"; between the first and the second moment
+
+HEAD = """
+name = "watch"
+[source]
+kind = "csv"
+path = "data.csv"
+past_covariates = ["mem"]
+label = "wrong"
+[tracking]
+enabled = false
+[detect]
+events = "events.jsonl"
+"""
+ENERGY = '[[models]]\nname = "window_energy"\noptions = { window = 24 }\n'
+
+
+def data(planted: tuple[int, ...] = (PLANTED,), *, steps: int = 6) -> pd.DataFrame:
+    """Two series of two channels with a daily pattern; `steps` rows from each planted one on are 9 units too high in "b"."""
+    rng = np.random.default_rng(1)
+    frames = []
+    for series_id in ("a", "b"):
+        t = np.arange(len(HOURS))
+        y = 3 * np.sin(2 * np.pi * t / 24) + rng.normal(0, 0.3, len(t))
+        wrong = np.zeros(len(t), dtype=int)
+        for first in planted if series_id == "b" else ():
+            y[first : first + steps] += 9
+            wrong[first : first + steps] = 1
+        mem = 2 * np.cos(2 * np.pi * t / 24) + rng.normal(0, 0.2, len(t))
+        frames.append(pd.DataFrame({"unique_id": series_id, "ds": HOURS, "y": y, "mem": mem, "wrong": wrong}))
+    return pd.concat(frames)
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Drawing takes ten times as long as all the rest; one test draws."""
+    if "draws" not in request.fixturenames:
+        monkeypatch.setattr("pipelines.jobs.detect.draw", lambda report, path: None)
+
+
+@pytest.fixture
+def draws() -> None:
+    """The test that asks for this draws."""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Write:
+    """Writes a recipe of a detection with its data, and reads it."""
+
+    def write(*parts: str, head: str = HEAD, frame: pd.DataFrame | None = None) -> RecipeFile:
+        (data() if frame is None else frame).to_csv(tmp_path / "data.csv", index=False)
+        (tmp_path / "watch.toml").write_text("\n".join([head, *parts]))
+        return read_recipe(tmp_path / "watch.toml")
+
+    return write
+
+
+def events_of(work: Workspace, label: str = "window_energy") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_json(work.path(f"events/{label}.json"))
+    return found
+
+
+def lines_of(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+
+
+def planted(events: list[dict[str, Any]], row: int = PLANTED) -> list[dict[str, Any]]:
+    at = int(HOURS[row].value)
+    return [one for one in events if one["series_id"] == "b" and one["start_at"] <= at + 6 * 3600 * 10**9 and one["end_at"] >= at]
+
+
+@pytest.mark.usefixtures("draws")
+def test_what_is_planted_is_found_by_a_detector_that_has_not_learnt_from_it(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY)
+    first = run(file, as_of=FIRST)
+    assert summary_of(first)["detections"]["window_energy"]["rows"] == 2 * 601
+    second = run(file, as_of=SECOND)
+    [event] = planted(events_of(second))
+    assert event["severity"] > 60 and event["channels"][0]["name"] == "y" and not event["open"]
+    facts = summary_of(second)["detections"]["window_energy"]
+    assert facts["how"] == "kept" and facts["rows"] == 2 * 144
+    assert facts["detector"] == "2025-01-26/detectors/window_energy" and not second.path("detectors").exists()
+    assert facts["scores"]["event_recall"] == 1 and facts["scores"]["vus_pr"] > 2 * facts["scores"]["vus_pr_random"]
+    scores = pd.read_parquet(second.path("scores/window_energy.parquet"))
+    assert scores["ds"].min() == pd.Timestamp(FIRST) + pd.Timedelta("1h") and len(scores) == 288
+    assert {"score", "p_value", "severity", "y", "y:expected", "mem:lower"} <= set(scores.columns) and "wrong" not in scores
+    told = pd.read_parquet(second.path("events/window_energy.parquet"))
+    assert event["id"] in set(told["id"]) and second.path("plots/window_energy.png").exists()
+    assert [line["id"] for line in planted(lines_of(tmp_path))] == [event["id"]]
+
+
+def test_the_same_moment_again_tells_of_the_same_events_and_doubles_none(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY)
+    run(file, as_of=FIRST)
+    second = run(file, as_of=SECOND)
+    before = (tmp_path / "events.jsonl").read_text(), second.path("events/window_energy.json").read_bytes()
+    again = run(file, as_of=SECOND)
+    assert "watch: detect has run already" in again.told  # type: ignore[attr-defined]
+    forced = run(file, as_of=SECOND, force=True)
+    assert "watch: detect has run already" not in forced.told  # type: ignore[attr-defined]
+    assert ((tmp_path / "events.jsonl").read_text(), second.path("events/window_energy.json").read_bytes()) == before
+    ids = [line["id"] for line in lines_of(tmp_path)]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_run_for_an_earlier_moment_afterwards_changes_nothing_that_was_told(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY, frame=data((740,), steps=12))  # open as of the second moment, closed as of the third
+    for moment in (FIRST, SECOND, THIRD):
+        run(file, as_of=moment)
+    before = lines_of(tmp_path)
+    run(file, as_of=SECOND, force=True)
+    assert lines_of(tmp_path) == before
+    assert read_json(tmp_path / "runs" / "watch" / "2025-02-07" / "plan.json")["before"] == "2025-02-01"
+
+
+def test_an_event_that_is_open_at_the_end_of_a_run_goes_on_under_its_name(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY, frame=data((740,), steps=12))  # the second moment is row 744
+    run(file, as_of=FIRST)
+    [begun] = planted(events_of(run(file, as_of=SECOND)), 740)
+    [ended] = planted(events_of(run(file, as_of=THIRD)), 740)
+    assert begun["open"] and not ended["open"]
+    assert ended["id"] == begun["id"] and ended["start"] == begun["start"] and ended["end_at"] > begun["end_at"]
+    assert ended["steps"] == 1 + (ended["end_at"] - ended["start_at"]) // (3600 * 10**9)
+    assert [line["open"] for line in planted(lines_of(tmp_path), 740)] == [False]
+
+
+def test_a_new_fit_does_not_make_a_new_event_of_an_old_one(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY, head=HEAD.replace("[detect]", '[detect]\nrefit = "always"'), frame=data((740,), steps=12))
+    run(file, as_of=FIRST)
+    [begun] = planted(events_of(run(file, as_of=SECOND)), 740)
+    third = run(file, as_of=THIRD)
+    assert summary_of(third)["detections"]["window_energy"]["how"] == "fitted"
+    assert [one["id"] for one in planted(events_of(third), 740)] == [begun["id"]]
+    manifest = json.loads((third.folder / "detectors" / "window_energy" / "manifest.json").read_text())
+    assert manifest["facts"]["trained_until"] == SECOND  # the rows that it judges are not among those it learnt from
+
+
+def test_a_detector_is_fitted_anew_when_its_series_have_drifted_and_kept_otherwise(recipe: Write, run: Run) -> None:
+    drifting = data(())
+    drifting.loc[drifting["ds"] > FIRST, ["y", "mem"]] *= 2.0
+    for refit, ways in (("on drift", ["fitted", "kept", "fitted"]), ("never", ["fitted", "kept", "kept"])):
+        file = recipe(
+            ENERGY.replace("24", "12"), head=HEAD.replace('"watch"', f'"{refit[:2]}"') + f'refit = "{refit}"\n', frame=drifting
+        )
+        found = [summary_of(run(file, as_of=moment))["detections"]["window_energy"] for moment in (FIRST, "2025-02-05", THIRD)]
+        assert [one["how"] for one in found] == ways
+    assert found[1]["drift"] == {"share": 1.0, "drifted": True}
+
+
+def test_other_options_ask_for_a_new_fit(recipe: Write, run: Run) -> None:
+    run(recipe(ENERGY), as_of=FIRST)
+    work = run(recipe(ENERGY.replace("24", "12")), as_of=SECOND)
+    facts = summary_of(work)["detections"]["window_energy"]
+    assert (facts["how"], facts["why"]) == ("fitted", "other options, channels or frequency")
+
+
+def test_feedback_masks_the_fit_and_recalibrates_what_is_kept(
+    recipe: Write, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    fit = WindowEnergy.fit
+    monkeypatch.setattr(WindowEnergy, "fit", lambda self, panel, **how: seen.append(how["labels"]) or fit(self, panel, **how))
+    file = recipe(ENERGY, '[feedback]\npath = "said.csv"')
+    run(file, as_of=FIRST)  # there is no file yet
+    assert not seen[0].any()
+    said = pd.DataFrame({"unique_id": ["b", "a", "gone"], "start": ["2025-01-29T08:00", "2025-01-03", "2025-01-01"]})
+    said = said.assign(end=["2025-01-29T13:00", "2025-01-03T05:00", "2025-01-02"], label=["true", "false", "true"])
+    said.to_csv(tmp_path / "said.csv", index=False)
+    second = run(file, as_of=SECOND)
+    facts = summary_of(second)["detections"]["window_energy"]
+    assert (facts["how"], facts["why"]) == ("recalibrated", "new feedback") and len(seen) == 1
+    assert [one["feedback"] for one in planted(events_of(second))] == ["true alarm"]
+    assert summary_of(run(file, as_of=THIRD))["detections"]["window_energy"]["how"] == "kept"  # nothing new was said
+    run(recipe(ENERGY, '[feedback]\npath = "said.csv"', head=HEAD + 'refit = "always"\n'), as_of="2025-02-07T06:00")
+    assert (seen[1] == 1).sum() == 6 and (seen[1] == -1).sum() == 6
+    rows = np.flatnonzero(seen[1] == 1)
+    assert rows.tolist() == list(range(889 + PLANTED, 889 + PLANTED + 6))  # series "b" comes after 889 rows of "a"
+
+
+def test_a_false_alarm_is_no_news(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY, '[feedback]\npath = "said.csv"')
+    run(file, as_of=FIRST)
+    work = run(file, as_of=SECOND)
+    assert exit_code(summary_of(work), fail_on_event=True) == 7 and exit_code(summary_of(work)) == 0
+    (tmp_path / "said.csv").write_text("unique_id,start,end,label\na,2025-01-01,2025-03-01,no\nb,2025-01-01,2025-03-01,no\n")
+    again = run(file, as_of=SECOND)
+    assert exit_code(summary_of(again), fail_on_event=True) == 0
+    assert "said to be a false alarm" in to_text(summary_of(again))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("unique_id,start,end\nb,2025-01-01,2025-01-02\n", "has no column 'label'"),
+        ("unique_id,start,end,label\nb,2025-01-01,2025-01-02,maybe\n", "row 0: label is maybe; write true"),
+        ("unique_id,start,end,label\nb,2025-01-03,2025-01-02,true\n", "ends at 2025-01-02, before it starts"),
+        ("unique_id,start,end,label\nb,12,13,true\n", "start is 12; the series have timestamps"),
+    ],
+)
+def test_feedback_that_cannot_be_read_is_named(recipe: Write, run: Run, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "said.csv").write_text(text)
+    with pytest.raises(SchemaError, match=words):
+        run(recipe(ENERGY, '[feedback]\npath = "said.csv"'), as_of=FIRST)
+
+
+def test_a_run_that_was_killed_goes_on_with_what_it_had_fitted(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY, ENERGY.replace("{ window = 24 }", '{ window = 12 }\nlabel = "short"'))
+    code = textwrap.dedent(
+        f"""
+        import os, signal
+        from pathlib import Path
+        from pipelines.__main__ import main
+        from tsforecast.models.window_energy import WindowEnergy
+        fit = WindowEnergy.fit
+        def mortal(self, panel, **how):
+            if self.window == 12:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return fit(self, panel, **how)
+        WindowEnergy.fit = mortal
+        main(["run", {str(file.path)!r}, "--as-of", {FIRST!r}, "--folder", {str(tmp_path / "runs")!r}])
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    folder = tmp_path / "runs" / "watch" / "2025-01-26"
+    stored = (folder / "detectors" / "window_energy" / "weights.safetensors").stat().st_mtime_ns
+    assert not (folder / "judged.json").exists() and not (tmp_path / "events.jsonl").exists()
+    work = run(file, as_of=FIRST)
+    assert (folder / "detectors" / "window_energy" / "weights.safetensors").stat().st_mtime_ns == stored
+    assert "watch: detect short: fitting, first run" in work.told  # type: ignore[attr-defined]
+    assert "watch: detect window_energy: fitting, first run" not in work.told  # type: ignore[attr-defined]
+    assert set(summary_of(work)["detections"]) == {"window_energy", "short"} and (tmp_path / "events.jsonl").exists()
+
+
+def test_a_model_that_fails_stops_nobody_and_its_label_is_named(recipe: Write, run: Run) -> None:
+    work = run(recipe(ENERGY, '[[models]]\nname = "pca_remainder"\noptions = { window = 800 }'), as_of=FIRST)
+    summary = summary_of(work)
+    assert list(summary["failed"]["detect"]) == ["pca_remainder"] and exit_code(summary, fail_on_event=True) == 3
+    assert "FAILED     detect pca_remainder" in to_text(summary)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[detect]", '[detect]\nrefitt = "never"', r"unknown key 'detect.refitt'; the nearest known key is 'detect.refit'"),
+        ("[detect]", '[detect]\nrefit = "daily"', r"detect.refit must be one of 'never', 'always', 'on drift'"),
+        ("[detect]", "[detect]\nlevel = 100", r"detect.level is a coverage in percent"),
+        ("[detect]", "[alarms]\nsensitive = 2\n[detect]", r"unknown key 'alarms.sensitive'; the nearest .*'alarms.sensitivity'"),
+        ("[detect]", "[alarms]\nsensitivity = -1\n[detect]", r"alarms.sensitivity must be a positive number"),
+        ("[detect]", "[alarms]\nignore = [3]\n[detect]", r"alarms.ignore must be a list of \[first, last\]"),
+        ("[detect]", "[forecast]\nhorizon = 3\n[detect]", r"\[detect\] and \[forecast\] are two recipes"),
+        ('past_covariates = ["mem"]', 'covariates = ["mem"]', r"source.covariates have no meaning for a detector"),
+        ("[detect]", '[panel]\nresample = { freq = "D", how = "mean" }\n[detect]', r"panel.resample keeps the target only"),
+        ('"window_energy"', '"gru"', r"models\[0\]: 'gru' forecasts and detects nothing"),
+        ('"window_energy"', '"window_energi"', r"models\[0\]: no model 'window_energi'"),
+        ("window = 24", "widow = 24", r"models\[0\]: model 'window_energy' has no option 'widow'; did you mean 'window'"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_place(recipe: Write, run: Run, old: str, new: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        run(recipe((HEAD + ENERGY).replace(old, new), head=""), as_of=FIRST)
+
+
+def test_a_window_to_ignore_that_ends_on_a_date_lasts_for_that_day(recipe: Write) -> None:
+    file = recipe('[alarms]\nignore = [["2025-01-24", "2025-01-26"], [2025-02-01, 2025-02-02]]')
+    assert isinstance(file.recipe, DetectRecipe)
+    hours = pd.date_range("2025-01-26T22:00", periods=4, freq="h").to_numpy().astype("datetime64[ns]")
+    assert file.recipe.rules.ignored(hours).tolist() == [True, True, False, False]
+    assert file.recipe.rules.ignored(np.array(["2025-02-02T23:00"], dtype="datetime64[ns]")).all()
+
+
+def test_labels_without_a_detection_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        'name = "x"\n[source]\nkind = "csv"\npath = "d.csv"\nlabel = "wrong"\n[forecast]\nhorizon = 2\n[[models]]\nname = "gru"\n'
+    )
+    with pytest.raises(RecipeError, match=r"source.label has no meaning without \[detect\]"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_the_command_prints_the_events_and_can_fail_on_them(
+    recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe(ENERGY)
+    assert main(["run", "watch.toml", "--as-of", FIRST, "--quiet"]) == 0
+    assert main(["run", "watch.toml", "--as-of", SECOND, "--quiet", "--fail-on-event"]) == 7
+    out = capsys.readouterr().out
+    assert "detector   window_energy kept (fresh): 288 new rows" in out and "  EVENT      b: " in out
+    assert main(["run", "watch.toml", "--jobs", "train"]) == 2
+    assert "no job 'train'; jobs: prepare, detect" in capsys.readouterr().err
+
+
+def test_moments_of_runs_are_in_order_whatever_their_zone() -> None:
+    assert moment_of("2025-01-01T01:00:00+02:00") < moment_of("2025-01-01") < moment_of("2025-01-01T00:30:00")
+    assert moment_of("-3") == -3
+
+
+def test_a_fit_is_one_mlflow_run_that_later_judgements_go_on_with(recipe: Write, run: Run, tracking_folder: Path) -> None:
+    file = recipe(ENERGY, head=HEAD.replace("enabled = false", f'uri = "sqlite:///{tracking_folder / "mlflow.db"}"'))
+    run(file, as_of=FIRST)
+    second = run(file, as_of=SECOND)
+    facts = summary_of(second)["detections"]["window_energy"]
+    tracker = open_tracking(folder=tracking_folder)
+    client = tracker.store.client
+    [found] = client.search_runs([tracker.store.experiment_id("watch")])
+    assert found.info.run_id == facts["run_id"] and found.info.status == "FINISHED"
+    assert {"fit_seconds", "alarms_per_1000", "vus_pr", "auc_pr", "event_recall", "false_alarms_per_1000"} <= set(
+        found.data.metrics
+    )
+    assert [one.step for one in client.get_metric_history(facts["run_id"], "alarms_per_1000")] == [1737849600, 1738368000]
+    assert found.data.params["model"] == "window_energy" and found.data.params["model.window"] == "24"
+    assert found.data.params["alarms.sensitivity"] == "1.0" and found.data.tags["fitted_because"] == "first run"
+    names = {one.path for place in ("plots", "tables") for one in client.list_artifacts(facts["run_id"], place)}
+    assert {"plots/calibration.png", "plots/scores.png", "tables/per_series.parquet", "tables/events.parquet"} <= names
+    detector, version = tracker.load_detector("watch")
+    assert version.reference == "watch/1" and version.task == "anomaly" and version.scores["event_recall"] == 1
+    panel = second.panel
+    assert detector.facts.channels == ("y", "mem") and detector.facts.trained_until == FIRST and len(panel) == 2
+    assert tracker.leaderboard("watch", metric="vus_pr")["run"].tolist() == ["window_energy"]
+    with pytest.raises(OptionError, match="watch/1 is a detector and makes no forecasts"):
+        tracker.load("watch")

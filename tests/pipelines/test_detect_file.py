@@ -1,0 +1,144 @@
+"""`tsforecast detect`: one file in; events, scores and a picture out."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsforecast import cli
+from tsforecast.models.fitted_detector import load_detector
+
+README = Path(__file__).parents[2] / "README.md"
+Called = tuple[int, str, str]
+HOURS = pd.date_range("2025-01-01", periods=700, freq="h")
+FAST = ("--model", "window_energy", "--option", "window=24")
+SINCE = ("--since", "2025-01-23")  # row 528
+
+
+def machine(series_id: str = "web-1") -> pd.DataFrame:
+    """cpu and mem of a machine, with a daily pattern; cpu is 8 too high in rows 600 to 607."""
+    rng = np.random.default_rng(2)
+    t = np.arange(len(HOURS))
+    cpu, mem = (
+        3 * np.sin(2 * np.pi * t / 24) + rng.normal(0, 0.3, len(t)),
+        np.cos(2 * np.pi * t / 24) + rng.normal(0, 0.1, len(t)),
+    )
+    cpu[600:608] += 8
+    wrong = (t >= 600) & (t < 608)
+    return pd.DataFrame({"unique_id": series_id, "ds": HOURS, "cpu": cpu, "mem": mem, "wrong": wrong})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    machine().to_csv(tmp_path / "machine.csv", index=False)
+    return tmp_path / "machine.csv"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
+    def call(*arguments: Any) -> Called:
+        code = cli.main([str(one) for one in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_planted_event_is_printed_with_its_channel_and_the_metrics(call: Callable[..., Called], file: Path) -> None:
+    code, out, _ = call("detect", file, "--channels", "cpu,mem", *FAST, *SINCE, "--labels", "wrong")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("window_energy, trained until 2025-01-22T23:00:00: 1 series, 172 steps, ")
+    assert lines[1].split() == ["series", "start", "end", "steps", "kind", "severity", "channels"]
+    [event] = [line for line in lines if "  2025-01-26" in line]
+    assert "cpu" in event.split("mem")[0]
+    assert lines[-2].startswith("VUS-PR 0.") and "random scores 0." in lines[-2] and "AUC-PR" in lines[-2]
+    assert lines[-1].startswith("events: precision ") and "recall 1.000" in lines[-1]
+
+
+def test_scores_events_and_a_picture_go_where_they_are_asked_to(call: Callable[..., Called], file: Path, tmp_path: Path) -> None:
+    out = {name: tmp_path / name for name in ("scores.parquet", "events.json", "events.jsonl", "events.csv", "plot.png")}
+    asked = ("detect", file, "--channels", "mem,cpu", *FAST, *SINCE, "--out", out["scores.parquet"])
+    assert call(*asked, "--events", out["events.json"], "--plot", out["plot.png"])[0] == 0
+    scores = pd.read_parquet(out["scores.parquet"])
+    assert len(scores) == 172 and scores["ds"].iloc[0] == pd.Timestamp("2025-01-23")
+    assert {"mem", "cpu:expected", "cpu:score"} <= set(scores.columns) and "wrong" not in scores.columns
+    [worst] = sorted(json.loads(out["events.json"].read_text()), key=lambda event: -event["severity"])[:1]
+    assert worst["channels"][0]["name"] == "cpu" and worst["start"].startswith("2025-01-26")
+    assert out["plot.png"].read_bytes().startswith(b"\x89PNG")
+    call(*asked, "--events", out["events.jsonl"])
+    assert [json.loads(line) for line in out["events.jsonl"].read_text().splitlines()] == json.loads(
+        out["events.json"].read_text()
+    )
+    call(*asked, "--events", out["events.csv"])
+    assert worst["id"] in set(pd.read_csv(out["events.csv"])["id"])
+
+
+def test_a_saved_detector_says_the_same_as_the_fit(call: Callable[..., Called], file: Path, tmp_path: Path) -> None:
+    asked = ("detect", file, "--target", "cpu", *SINCE, "--json")
+    _, fitted, _ = call(*asked, *FAST, "--save", tmp_path / "det")
+    code, again, _ = call(*asked, "--detector", tmp_path / "det", "--fail-on-event")
+    assert code == 7 and again == fitted
+    assert load_detector(tmp_path / "det").facts.channels == ("cpu",)
+    quiet = ("--alarm", "min_duration=200", "--fail-on-event")
+    code, out, _ = call(*asked, "--detector", tmp_path / "det", *quiet)
+    assert code == 0 and json.loads(out)["events"] == []
+
+
+def test_parquet_and_a_file_of_one_series_are_read_as_the_other_commands_read_them(
+    call: Callable[..., Called], tmp_path: Path
+) -> None:
+    machine().drop(columns="unique_id").to_parquet(tmp_path / "one.parquet")
+    code, out, _ = call("detect", tmp_path / "one.parquet", "--series", "web", "--target", "cpu", *FAST)
+    assert code == 0 and ": 1 series, 700 steps, " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "gru"), "'gru' forecasts and detects nothing"),
+        (("--model", "window_enrgy"), "no model 'window_enrgy'; available:"),
+        (("--alarm", "min_durtion=3"), "unknown key 'alarms.min_durtion'; the nearest known key is 'alarms.min_duration'"),
+        (("--sensitivity", "0"), "alarms.sensitivity must be a positive number"),
+        (("--since", "soon"), "--since must be a timestamp such as 2024-01-31"),
+        (("--since", "2024-01-01"), "there is no row before --since 2024-01-01 to learn from"),
+        (("--detector", ".", "--seed", "1"), "--seed says how to fit, and --detector is fitted already; leave one out"),
+        (("--labels", "cpu"), "label 'cpu' is read as a series too"),
+        (("--labels", "cppu"), "the source has no column 'cppu' (source.label)"),
+    ],
+)
+def test_what_is_wrong_is_one_line(call: Callable[..., Called], file: Path, arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = call("detect", file, "--target", "cpu", *arguments)
+    assert code == (1 if "no column" in words else 2) and words in err and err.count("\n") == 1 and out == ""
+
+
+def block(language: str, starting: str) -> str:
+    """The block of the README that starts so."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    [found] = [text for text in blocks if text.startswith(starting)]
+    return found
+
+
+def test_the_commands_and_the_recipe_of_the_readme_run(
+    call: Callable[..., Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking_folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TSF_MLRUNS", str(tracking_folder))
+    machines = pd.concat([machine("web-1"), machine("web-2").assign(cpu=lambda frame: frame["mem"])])
+    machines.rename(columns={"wrong": "is_anomaly"}).to_csv("machines.csv", index=False)
+    Path("watch.toml").write_text(block("toml", "# watch.toml"))
+    said = []
+    for command in block("sh", "tsforecast detect").replace("\\\n", " ").splitlines():
+        name, *arguments = shlex.split(command, comments=True)
+        code, out, err = call(*arguments)
+        assert name == "tsforecast" and code == 0, err
+        said.append(out)
+    assert "VUS-PR" in said[0] and Path("events.json").exists() and Path("machines.png").exists()
+    assert "kept (fresh): 144 new rows" in said[-1]
+    ids = [json.loads(line)["id"] for line in Path("events.jsonl").read_text().splitlines()]
+    assert any(one.startswith("web-1@2025-01-26") for one in ids) and len(ids) == len(set(ids))

@@ -1,0 +1,216 @@
+"""A panel -> a FittedDetector: what is learnt from, what is held out, and what is remembered of each series."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tsforecast.models.base import Callback
+from tsforecast.models.detector import (
+    HELD_OUT,
+    LEAST_HELD_OUT,
+    Core,
+    Detector,
+    Evidence,
+    channel_names,
+    channel_values,
+    check_labels,
+    check_values,
+    rows_of,
+)
+from tsforecast.models.evidence import in_units, over_channels, units_of
+from tsforecast.models.explaining import NormalWindows
+from tsforecast.models.fitted_detector import BAND_LEVELS, DetectorFacts, FittedDetector, Memory, Scale
+from tsforecast.nn.config import TrainConfig
+from tsforecast.panel import FloatArray, IntArray, Panel
+
+MOST_CALIBRATION = 5_000  # scores of one series that are remembered, the newest
+POOLED = 5_000  # scores of all series together, for series that the fit has not seen
+
+
+def fit_detector(
+    recipe: Detector,
+    panel: Panel,
+    *,
+    seed: int,
+    train: TrainConfig | None,
+    callbacks: Sequence[Callback],
+    labels: IntArray | None,
+) -> FittedDetector:
+    """As `Detector.fit`."""
+    check_values(panel)
+    known = check_labels(panel, labels)
+    kept, scales = [], []
+    for series in range(len(panel)):
+        values = _without_anomalies(panel, series, known)
+        fitted = len(values) - held_out(len(values))
+        scales.append(Scale.of(values[:fitted]))
+        kept.append(rows_of(panel, series, scales[-1].standardise(values)).first(fitted))
+    core, training = recipe.learn(kept, seed=seed, train=train, callbacks=callbacks)
+    judged = [_judged(core, panel, series, scales[series], known) for series in range(len(panel))]
+    units = np.stack([one.units for one in judged])
+    pooled_units = _pooled_units(units)
+    memories = {}
+    for series, series_id in enumerate(panel.series_ids):
+        memories[series_id] = _memory(
+            core, panel, series, scale=scales[series], judged=judged[series], units=pooled_units, labels=known
+        )
+    facts = DetectorFacts(
+        freq=panel.freq,
+        season=panel.season,
+        channels=channel_names(panel),
+        trained_until=_last_moment(panel),
+        series=len(panel),
+        observations=sum(int(np.isfinite(channel_values(panel, i)).any(axis=1).sum()) for i in range(len(panel))),
+        seed=seed,
+        tz=panel.tz,
+    )
+    pooled = _pooled(list(memories.values()), pooled_units)
+    return FittedDetector(
+        recipe=recipe,
+        facts=facts,
+        core=core,
+        memories=memories,
+        pooled=pooled,
+        normal=NormalWindows.of(kept, core.width, seed=seed),
+        fitted_ids=panel.series_ids,
+        training=training,
+    )
+
+
+def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None = None) -> FittedDetector:
+    """The same detector with units, calibration scores and tails of the newest quarter of `panel`: nothing is learnt anew.
+
+    Args:
+        panel: the series as they are now; series of the fit that are not among them stay as they were.
+        labels: feedback as in `Detector.fit`; rows with 1 leave the calibration.
+    """
+    detector.check_request(panel)
+    known = check_labels(panel, labels)
+    core, memories = detector.core, dict(detector.memories)
+    units = detector.pooled.units
+    for series, series_id in enumerate(panel.series_ids):
+        scale = detector.memory_of(series_id, _without_anomalies(panel, series, known)).scale
+        judged = _judged(core, panel, series, scale, known)
+        memories[series_id] = _memory(core, panel, series, scale=scale, judged=judged, units=units, labels=known)
+    pooled = _pooled(list(memories.values()), units)
+    facts = replace(detector.facts, trained_until=_last_moment(panel))
+    return FittedDetector(
+        recipe=detector.recipe,
+        facts=facts,
+        core=core,
+        memories=memories,
+        pooled=pooled,
+        normal=detector.normal,
+        fitted_ids=detector.fitted_ids,
+        training=detector.training,
+    )
+
+
+def held_out(rows: int) -> int:
+    """How many of the newest rows of a series calibrate."""
+    count = int(rows * HELD_OUT)
+    return count if count >= LEAST_HELD_OUT else 0
+
+
+def _last_moment(panel: Panel) -> str:
+    last = panel.last_timestamps().max()
+    return str(last) if panel.is_integer_clock else str(np.datetime_as_string(last, unit="s"))
+
+
+def _without_anomalies(panel: Panel, series: int, labels: IntArray) -> FloatArray:
+    """Channels of one series, (T, C), NaN where feedback says that they are anomalous."""
+    rows = slice(int(panel.offsets[series]), int(panel.offsets[series + 1]))
+    return np.where(labels[rows, None] == 1, np.nan, channel_values(panel, series))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """Held-out evidence of one series."""
+
+    evidence: Evidence  # of its held-out rows
+    units: FloatArray  # (2, 2, K, C)
+    ordinary: np.ndarray  # (T,) bool: not known to be anomalous
+    residuals: FloatArray  # (201, C)
+
+
+def _judged(core: Core, panel: Panel, series: int, scale: Scale, labels: IntArray) -> _Judged:
+    values = _without_anomalies(panel, series, labels)
+    rows = rows_of(panel, series, scale.standardise(values))
+    first = len(values) - held_out(len(values))
+    whole = core.evidence(rows)
+    part = Evidence(
+        causal=whole.causal[:, first:],
+        revised=whole.revised[:, first:],
+        expected=whole.expected[first:],
+        revised_expected=whole.revised_expected[first:],
+    )
+    span = slice(int(panel.offsets[series]) + first, int(panel.offsets[series + 1]))
+    ordinary = labels[span] != 1
+    units = np.stack([units_of(part.causal[:, ordinary]), units_of(part.revised[:, ordinary])])
+    away = rows.values[first:] - part.expected
+    residuals = np.full((len(BAND_LEVELS), values.shape[1]), np.nan)
+    for c in range(values.shape[1]):
+        seen = away[ordinary, c]
+        seen = seen[np.isfinite(seen)]
+        if len(seen):
+            residuals[:, c] = np.quantile(seen, BAND_LEVELS)
+    return _Judged(evidence=part, units=units, ordinary=ordinary, residuals=residuals)
+
+
+def _pooled_units(units: FloatArray) -> FloatArray:
+    """Medians over the series (S, 2, 2, K, C) -> (2, 2, K, C); of a channel that none knows, over the channels; else 0 and 1."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN slice encountered")
+        found = np.nanmedian(units, axis=0) if len(units) else np.full(units.shape[1:], np.nan)
+        over = np.nanmedian(found, axis=-1, keepdims=True)
+    found = np.where(np.isfinite(found), found, over)
+    found[:, 0] = np.where(np.isfinite(found[:, 0]), found[:, 0], 0.0)
+    found[:, 1] = np.where(np.isfinite(found[:, 1]), found[:, 1], 1.0)
+    return found
+
+
+def _memory(
+    core: Core, panel: Panel, series: int, *, scale: Scale, judged: _Judged, units: FloatArray, labels: IntArray
+) -> Memory:
+    units = np.where(np.isfinite(judged.units), judged.units, units)
+    scores = np.stack(
+        [
+            over_channels(in_units(judged.evidence.causal, units[0])),
+            over_channels(in_units(judged.evidence.revised, units[1])),
+        ]
+    )[:, judged.ordinary]
+    scores = scores[:, np.isfinite(scores).all(axis=0)][:, -MOST_CALIBRATION:]
+    values = _without_anomalies(panel, series, labels)
+    first = max(len(values) - core.reach, 0)
+    span = slice(int(panel.offsets[series]) + first, int(panel.offsets[series + 1]))
+    return Memory(
+        scale=scale,
+        tail=values[first:].copy(),
+        tail_times=panel.timestamps[span].copy(),
+        units=units,
+        scores=scores,
+        residuals=judged.residuals,
+    )
+
+
+def _pooled(memories: Sequence[Memory], units: FloatArray) -> Memory:
+    """What holds for a series that nobody has seen: typical units, a share of everybody's scores."""
+    each = max(POOLED // max(len(memories), 1), 1)
+    scores = []
+    for one in memories:
+        if one.calibrated:
+            scores.append(one.scores[:, np.unique(np.linspace(0, one.scores.shape[1] - 1, each).astype(int))])
+    residuals = np.stack([one.residuals for one in memories])
+    seen = np.isfinite(residuals[:, 0])  # (S, C)
+    typical = np.where(seen[:, None, :], residuals, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    channels = len(memories[0].scale.mean)
+    return Memory(
+        scale=Scale(mean=np.zeros(channels), deviation=np.ones(channels)),
+        tail=np.zeros((0, channels)),
+        tail_times=memories[0].tail_times[:0],
+        units=units,
+        scores=np.concatenate(scores, axis=1)[:, :POOLED] if scores else np.zeros((2, 0)),
+        residuals=np.where(seen.any(axis=0), typical, np.nan),
+    )

@@ -1,0 +1,201 @@
+"""An event -> why: which channels, what was expected of them, how severe without them, and what ordinary looks like there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsforecast.anomaly.report import ChannelShare, Event, NormalExample, severity_of
+from tsforecast.models.detector import Rows
+from tsforecast.panel import FloatArray, IntArray, TimeArray, wall_labels
+
+if TYPE_CHECKING:
+    from tsforecast.models.fitted_detector import FittedDetector, Memory, SeriesScores
+
+MOST_EXAMPLES = 2_000  # windows of ordinary rows that a detector remembers
+LONGEST_EXAMPLE = 256  # steps
+MOST_CHANNELS = 10  # channels of an event that are named
+MOST_COUNTERFACTUALS = 3  # channels of an event for which the severity without them is worked out
+STOOD_OUT = 0.5  # share of its peak score at which a channel is said to stand out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NormalWindows:
+    """Windows of the rows that were learnt from, to be shown beside an event."""
+
+    values: npt.NDArray[np.float32]  # (M, w) standardised, NaN = not observed
+    series: IntArray  # (M,) index among the series of the fit
+    channel: IntArray  # (M,)
+    starts: IntArray  # (M,) first and last timestamp, as integers
+    ends: IntArray
+
+    @classmethod
+    def of(cls, series: Sequence[Rows], width: int, *, seed: int) -> "NormalWindows":
+        """Windows drawn evenly from all channels of all series; series shorter than a window have none."""
+        window = min(width, LONGEST_EXAMPLE)
+        there = [(i, c) for i, rows in enumerate(series) if len(rows) >= window for c in range(rows.values.shape[1])]
+        draws = np.random.default_rng([seed, 17])
+        places: list[tuple[int, int, int]] = []
+        if there:
+            sizes = np.asarray([len(series[i]) - window + 1 for i, _ in there])
+            total = int(sizes.sum())
+            chosen = np.sort(draws.choice(total, size=min(total, MOST_EXAMPLES), replace=False))
+            owner = np.searchsorted(np.cumsum(sizes), chosen, side="right")
+            first = chosen - (np.cumsum(sizes) - sizes)[owner]
+            places = [(*there[k], int(row)) for k, row in zip(owner, first, strict=True)]
+        values = [series[i].values[row : row + window, c] for i, c, row in places]
+        return cls(
+            values=np.asarray(values, dtype=np.float32).reshape(-1, window),
+            series=np.asarray([i for i, _, _ in places], dtype=np.int64),
+            channel=np.asarray([c for _, c, _ in places], dtype=np.int64),
+            starts=np.asarray([series[i].timestamps[row] for i, _, row in places]).astype(np.int64),
+            ends=np.asarray([series[i].timestamps[row + window - 1] for i, _, row in places]).astype(np.int64),
+        )
+
+    def nearest(self, window: npt.NDArray[np.float32]) -> tuple[int, float] | None:
+        """(which of them, root mean square difference) is nearest to a standardised window (w,); None where none compares."""
+        if not len(self.values) or len(window) != self.values.shape[1]:
+            return None
+        away = (self.values - window) ** 2
+        both = np.isfinite(away)
+        count = both.sum(axis=1)
+        distance = np.where(count > 0, np.where(both, away, 0.0).sum(axis=1) / np.maximum(count, 1), np.inf)
+        distance[count < 0.5 * len(window)] = np.inf
+        best = int(distance.argmin())
+        return (best, float(np.sqrt(distance[best]))) if np.isfinite(distance[best]) else None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """For storage."""
+        return {f"normal.{name}": getattr(self, name) for name in ("values", "series", "channel", "starts", "ends")}
+
+    @classmethod
+    def from_arrays(cls, arrays: Any) -> "NormalWindows":
+        return cls(**{name: arrays[f"normal.{name}"] for name in ("values", "series", "channel", "starts", "ends")})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """One series after judgement: what explanations are made from; T rows, C channels."""
+
+    panel_series: int
+    series_id: str
+    timestamps: TimeArray  # (T,)
+    values: FloatArray  # (T, C) in units of the channels
+    scores: "SeriesScores"
+    revised: bool  # which of the scores was judged
+    p_value: FloatArray  # (T,)
+    zone: str | None
+
+    @property
+    def score(self) -> FloatArray:
+        return self.scores.revised if self.revised else self.scores.causal
+
+    @property
+    def channel_scores(self) -> FloatArray:
+        return self.scores.revised_channels if self.revised else self.scores.causal_channels
+
+    @property
+    def expected(self) -> FloatArray:
+        return self.scores.revised_expected if self.revised else self.scores.expected
+
+    def label(self, row: int) -> str | int:
+        """Timestamp of a row as text; steps of an integer clock stay numbers."""
+        return label_of(self.timestamps[row], self.zone)
+
+
+def label_of(moment: np.datetime64 | int | np.integer[Any], zone: str | None) -> str | int:
+    """A timestamp as text on the wall clock of its series; steps of an integer clock stay numbers."""
+    if not isinstance(moment, np.datetime64):
+        return int(moment)
+    text: str = wall_labels(np.asarray([moment]), zone)[0].isoformat()
+    return text
+
+
+def explained(detector: "FittedDetector", panel: Any, judged: Judged, memory: "Memory", event: Event) -> Event:
+    """The event with its channels and the ordinary window that is nearest to it."""
+    rows = slice(event.first_row, event.last_row + 1)
+    evidence = np.where(np.isfinite(judged.channel_scores[rows]), judged.channel_scores[rows], 0.0).clip(min=0.0)
+    weight = evidence.mean(axis=0)
+    if not weight.sum() > 0:
+        return event
+    order = np.argsort(-weight, kind="stable")
+    shares = []
+    for rank, c in enumerate(order[:MOST_CHANNELS].tolist()):
+        if not weight[c] > 0:
+            break
+        peak = event.first_row + int(evidence[:, c].argmax())
+        value, expected = judged.values[peak, c], judged.expected[peak, c]
+        counted = len(weight) > 1 and rank < MOST_COUNTERFACTUALS
+        shares.append(
+            ChannelShare(
+                name=detector.facts.channels[c],
+                share=float(weight[c] / weight.sum()),
+                first=judged.label(_first_out(judged, event, c, detector.core.width)),
+                value=float(value) if np.isfinite(value) else None,
+                expected=float(expected) if np.isfinite(expected) else None,
+                severity_without=_severity_without(detector, panel, judged, memory, event, c) if counted else None,
+            )
+        )
+    return replace(event, channels=tuple(shares), nearest_normal=_nearest(detector, judged, memory, event, int(order[0])))
+
+
+def _first_out(judged: Judged, event: Event, channel: int, width: int) -> int:
+    """First row, at most a window before the event, from which the channel reaches half of its peak."""
+    first = max(event.first_row - width, 0)
+    scores = np.nan_to_num(judged.channel_scores[first : event.last_row + 1, channel], nan=-np.inf)
+    return first + int(np.flatnonzero(scores >= STOOD_OUT * scores.max())[0]) if scores.max() > 0 else event.first_row
+
+
+def _severity_without(
+    detector: "FittedDetector", panel: Any, judged: Judged, memory: "Memory", event: Event, channel: int
+) -> float | None:
+    """Severity of the event, had the channel been as expected during it and the window before it."""
+    first = max(event.first_row - detector.core.width, 0)
+    rows = slice(first, event.last_row + 1)
+    expected = judged.scores.revised_expected[rows, channel]
+    if not np.isfinite(expected).any():
+        return None
+    changed = judged.values.copy()
+    known = np.isfinite(expected) & np.isfinite(changed[rows, channel])
+    changed[rows, channel] = np.where(known, expected, changed[rows, channel])
+    start = max(event.first_row - detector.core.reach - detector.core.width, 0)
+    stop = min(event.last_row + 1 + (detector.core.delay if judged.revised else 0), len(changed))
+    scores = detector.part_scores(judged, memory, changed, start, stop)
+    score = scores.revised if judged.revised else scores.causal
+    inside = score[event.first_row - start : event.last_row + 1 - start]
+    if not np.isfinite(inside).any():
+        return None
+    return float(severity_of(_p_value_at(judged, float(np.nanmax(inside)))))
+
+
+def _p_value_at(judged: Judged, score: float) -> FloatArray:
+    """The p-value that this series gives to such a score, between those of the scores it had."""
+    known = np.isfinite(judged.score) & np.isfinite(judged.p_value)
+    order = np.argsort(judged.score[known], kind="stable")
+    scores = judged.score[known][order]
+    logs = np.minimum.accumulate(np.log(judged.p_value[known][order]))
+    found: FloatArray = np.exp(np.interp(score, scores, logs))
+    return found
+
+
+def _nearest(detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event, channel: int) -> NormalExample | None:
+    normal = detector.normal
+    window = normal.values.shape[1]
+    peak = int(event.first_row + np.nanargmax(judged.score[event.first_row : event.last_row + 1]))
+    start = min(max(peak - window // 2, 0), max(len(judged.values) - window, 0))
+    rows = memory.scale.standardise(judged.values)[start : start + window, channel]
+    found = normal.nearest(rows.astype(np.float32))
+    if found is None:
+        return None
+    which, distance = found
+    kind = judged.timestamps.dtype
+    start_at, end_at = (np.asarray([one[which]]).astype(kind)[0] for one in (normal.starts, normal.ends))
+    return NormalExample(
+        series_id=detector.fitted_ids[int(normal.series[which])],
+        channel=detector.facts.channels[int(normal.channel[which])],
+        start=label_of(start_at, judged.zone),
+        end=label_of(end_at, judged.zone),
+        distance=distance,
+    )

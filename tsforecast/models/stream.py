@@ -1,0 +1,503 @@
+"""One series, judged value by value in bounded memory: the same causal scores, p-values and events as in one batch.
+
+A value is judged when it comes; the score that also knows what came after follows once nothing can change it any more.
+Timestamps make it idempotent: values sent again are answered as before and change nothing.
+"""
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsforecast.anomaly.alarms import AlarmRules, Change
+from tsforecast.anomaly.report import REASONS, Event, severity_of
+from tsforecast.errors import ArtifactError, FrequencyError, OptionError, SchemaError
+from tsforecast.models.detector import Rows
+from tsforecast.models.evidence import in_units, over_channels
+from tsforecast.models.judging import (
+    LOOKED_AT,
+    SeriesJudge,
+    band,
+    check_level,
+    main_residual,
+    nothing_seen,
+    reasons,
+    rules_of,
+    with_kind,
+)
+from tsforecast.panel import FloatArray, IntArray, TimeArray
+from tsforecast.preprocessing.calendar import future_timestamps_after
+
+if TYPE_CHECKING:
+    from tsforecast.models.fitted_detector import FittedDetector, Memory
+
+STATE, STATE_ARRAYS, FORMAT = "stream.json", "stream.safetensors", 1
+REMEMBERED = 1_000  # newest answers that are given again when their values are sent again
+MOST_SKIPPED = 100_000  # steps between two values that are taken for a gap and not for a mistake
+BLOCK = 32  # revised scores that are worked out together, at least
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One judged step."""
+
+    timestamp: np.datetime64 | int
+    values: tuple[float, ...]  # (C,) NaN = missing
+    score: float  # NaN = not judged, see `reason`
+    p_value: float
+    severity: float  # 0 … 100
+    alarm: bool
+    expected: tuple[float, ...]  # (C,)
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    reason: str  # "" | "missing" | "too short" | "not calibrated"
+    event_id: str | None  # of the event that it belongs to
+    provisional: bool = True  # its score does not know yet what came after
+    repeated: bool = False  # judged before: the answer of then
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """What some new values lead to."""
+
+    points: tuple[Point, ...]  # one per value, in the order given
+    revised: tuple[tuple[np.datetime64 | int, float], ...]  # (timestamp, score) that are final now, oldest first
+    events: tuple[Event, ...]  # those that began, went on or ended
+    skipped: int = 0  # steps that were missing between the values, and count as not observed
+    outdated: int = 0  # values too old to be answered again: ignored
+
+
+class DetectorStream:
+    """The running judgement of one series. Not for several threads at once."""
+
+    def __init__(self, detector: "FittedDetector", series_id: str, *, rules: AlarmRules, level: float) -> None:
+        channels = len(detector.facts.channels)
+        self.detector, self.series_id, self.rules, self.level = detector, series_id, rules, level
+        self.memory: Memory = detector.memory_of(series_id, np.zeros((0, channels)))
+        self.known = series_id in detector.memories
+        core = detector.core
+        read = core.reach + 2 * core.delay + max(core.delay, BLOCK)
+        self.kept = max(read, (LOOKED_AT + 10) * core.width)  # rows that any later answer may read
+        self.block = max(core.delay, BLOCK)
+        self.values: FloatArray = np.zeros((0, channels))  # (<= 2 * kept, C) newest rows
+        self.expected: FloatArray = np.zeros((0, channels))  # the same, NaN where nothing was judged
+        self.times: TimeArray = self.memory.tail_times[:0]
+        self.rows = 0  # judged so far
+        self.final = 0  # of these, with a revised score
+        self.judge = SeriesJudge(rules, series_id=series_id, scores=self.memory.scores[0], width=core.width)
+        self.answers: OrderedDict[int, Point] = OrderedDict()
+        self.events: OrderedDict[str, Event] = OrderedDict()  # newest ones
+        if self.known and len(self.memory.tail_times):
+            self.values, self.times = self.memory.tail.copy(), self.memory.tail_times.copy()
+        self.expected = np.full(self.values.shape, np.nan)
+        self.history = len(self.values)  # rows at the front of the ring that were not judged here
+
+    # Values
+
+    def update(self, values: Any, timestamps: Any | None = None) -> Update:
+        """Judge new values.
+
+        Args:
+            values: (n,) or (n, C), or one number; NaN or None = missing.
+            timestamps: (n,) ascending; None = the steps after the last one. Steps between the last timestamp and the
+                first of these count as missing.
+
+        Raises:
+            SchemaError: another number of channels, an infinite value, or a timestamp for not every value.
+            FrequencyError: a timestamp off the clock, or so far ahead that it must be a mistake.
+        """
+        given = self._checked(values)
+        times = self._times_of(timestamps, len(given))
+        new = np.ones(len(given), dtype=np.bool_)
+        if len(self.times) and len(given):
+            new = np.greater(times, self.times[-1])
+        told = [point for moment in times[~new] if (point := self._answered(moment)) is not None]
+        outdated = int((~new).sum()) - len(told)
+        if not new.any():
+            return Update(points=tuple(told), revised=(), events=(), outdated=outdated)
+        rows, moments, skipped = self._with_gaps(given[new], times[new])
+        points, events = self._judged(rows, moments)
+        wanted = set(times[new].astype(np.int64).tolist())
+        told += [point for point in points if _as_int(point.timestamp) in wanted]
+        revised = self._revised()
+        self._forget()
+        return Update(points=tuple(told), revised=tuple(revised), events=tuple(events), skipped=skipped, outdated=outdated)
+
+    def _checked(self, values: Any) -> FloatArray:
+        channels = len(self.detector.facts.channels)
+        try:
+            given = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise SchemaError(
+                f"series {self.series_id!r}: values must be numbers, got {error}", series_id=self.series_id
+            ) from error
+        if given.ndim == 0:
+            given = given[None]
+        if given.ndim == 1:
+            given = given[:, None] if channels == 1 else given[None]
+        if given.ndim != 2 or given.shape[1] != channels:
+            raise SchemaError(
+                f"series {self.series_id!r} has channels {list(self.detector.facts.channels)}, so values must be "
+                f"(n, {channels}), got {np.shape(values)}",
+                series_id=self.series_id,
+                field="values",
+            )
+        if np.isinf(given).any():
+            row, channel = np.argwhere(np.isinf(given))[0]
+            raise SchemaError(
+                f"series {self.series_id!r} has an infinite value in {self.detector.facts.channels[channel]!r}, place {row}; "
+                "send null for what is not known",
+                series_id=self.series_id,
+                field="values",
+            )
+        return given
+
+    def _times_of(self, timestamps: Any | None, count: int) -> TimeArray:
+        facts = self.detector.facts
+        is_integer = isinstance(facts.freq, int)
+        if timestamps is None:
+            if not len(self.times):
+                if is_integer:
+                    return np.arange(count, dtype=np.int64) * int(facts.freq)
+                raise SchemaError(f"series {self.series_id!r} has no past; give the timestamps of its values", field="timestamps")
+            return self._after(count)
+        found = _moments_of(timestamps, is_integer=is_integer, series_id=self.series_id)
+        if len(found) != count:
+            raise SchemaError(
+                f"series {self.series_id!r} has {count} values and {len(found)} timestamps; give one for each",
+                series_id=self.series_id,
+                field="timestamps",
+            )
+        if (np.diff(found.astype(np.int64)) <= 0).any():
+            raise SchemaError(
+                f"series {self.series_id!r}: timestamps must ascend without repeats", series_id=self.series_id, field="timestamps"
+            )
+        return found
+
+    def _after(self, count: int) -> TimeArray:
+        found: TimeArray = future_timestamps_after(self.times[-1:], self.detector.facts.freq, count, tz=self.detector.facts.tz)[0]
+        return found
+
+    def _answered(self, moment: np.datetime64 | int) -> Point | None:
+        known = self.answers.get(_as_int(moment))
+        return None if known is None else replace(known, repeated=True)
+
+    def _with_gaps(self, rows: FloatArray, moments: TimeArray) -> tuple[FloatArray, TimeArray, int]:
+        """The rows with those that are missing before and between them."""
+        if not len(self.times):
+            start, clock = moments[0], moments[:1]
+        else:
+            start, clock = self.times[-1], self.times[-1:]
+        count = len(rows)
+        steps = clock[:0]
+        while not len(steps) or steps[-1] < moments[-1]:
+            count = min(4 * max(count, 16), MOST_SKIPPED)
+            last = future_timestamps_after(clock, self.detector.facts.freq, count, tz=self.detector.facts.tz)[0]
+            steps = last if len(self.times) else np.concatenate([moments[:1], last])
+            if count == MOST_SKIPPED:
+                break
+        places = np.searchsorted(steps, moments)
+        if (places >= len(steps)).any():
+            raise FrequencyError(
+                f"series {self.series_id!r}: {moments[-1]} is more than {MOST_SKIPPED} steps after {start}; if that is right, "
+                "open a new stream",
+                series_id=self.series_id,
+                field="timestamps",
+            )
+        off = np.flatnonzero(steps[places] != moments)
+        if len(off):
+            raise FrequencyError(
+                f"series {self.series_id!r}: {moments[off[0]]} is not on the clock of {self.detector.facts.freq!r} that goes "
+                f"through {start}; the next step is {steps[places[off[0]]]}",
+                series_id=self.series_id,
+                field="timestamps",
+            )
+        filled = np.full((int(places[-1]) + 1, rows.shape[1]), np.nan)
+        filled[places] = rows
+        return filled, steps[: len(filled)], len(filled) - len(rows)
+
+    # Judging
+
+    def _judged(self, rows: FloatArray, moments: TimeArray) -> tuple[list[Point], list[Event]]:
+        core, memory = self.detector.core, self.memory
+        self.values = np.concatenate([self.values, rows])
+        self.times = np.concatenate([self.times, moments])
+        if not self.known:
+            memory = self._scaled()
+        n = len(rows)
+        evidence, ahead = core.causal(self._rows(memory, n + core.reach), n)
+        channel_scores = in_units(evidence, memory.units[0])
+        score, expected = over_channels(channel_scores), memory.scale.back(ahead)
+        self.expected = np.concatenate([self.expected, expected])
+        residual = main_residual(rows, expected, channel_scores, memory.scale.deviation)
+        found = self.judge.update(moments, score=score, residual=residual, missing=nothing_seen(rows))
+        self.rows += n
+        events = self._told(found.changes, channel_scores)
+        lower, upper = band(expected, memory, self.level)
+        severity, reason = severity_of(found.p_value), reasons(rows, score, found.p_value)
+        current = self.judge.machine.event()
+        points = []
+        for i in range(n):
+            belongs = [event.id for event in (*events, *([current] if current else [])) if event.start <= moments[i] <= event.end]
+            point = Point(
+                timestamp=moments[i] if moments.dtype.kind == "M" else int(moments[i]),
+                values=tuple(rows[i].tolist()),
+                score=float(score[i]),
+                p_value=float(found.p_value[i]),
+                severity=float(severity[i]),
+                alarm=bool(found.alarm[i]),
+                expected=tuple(expected[i].tolist()),
+                lower=tuple(lower[i].tolist()),
+                upper=tuple(upper[i].tolist()),
+                reason=REASONS[int(reason[i])],
+                event_id=belongs[0] if belongs and found.alarm[i] else None,
+            )
+            points.append(point)
+            self.answers[_as_int(point.timestamp)] = point
+        while len(self.answers) > REMEMBERED:
+            self.answers.popitem(last=False)
+        return points, events
+
+    def _rows(self, memory: "Memory", count: int) -> Rows:
+        facts, first = self.detector.facts, max(len(self.values) - count, 0)
+        return Rows(
+            values=memory.scale.standardise(self.values[first:]),
+            timestamps=self.times[first:],
+            freq=facts.freq,
+            season=facts.season,
+            tz=facts.tz,
+        )
+
+    def _scaled(self) -> "Memory":
+        """Of a series that the fit has not seen: scaled by the rows that are still here, once there are some."""
+        if self.rows < self.kept:
+            self.memory = self.detector.memory_of(self.series_id, self.values)
+        return self.memory
+
+    def _told(self, changes: Sequence[Change], channel_scores: FloatArray) -> list[Event]:
+        """Events that changed, with their kind where their rows are still here."""
+        core, offset = self.detector.core, self.rows - (len(self.values) - self.history)
+        found: dict[str, Event] = {}
+        for change in changes:
+            event = change.event
+            if event.kind not in ("gap", "level shift"):
+                first = event.first_row - offset
+                if first >= 0:
+                    main = int(np.where(np.isfinite(channel_scores), channel_scores, -np.inf).max(axis=0).argmax())
+                    moved = replace(event, first_row=first, last_row=event.last_row - offset)
+                    columns = self.values[self.history :, main], self.expected[self.history :, main]
+                    kind = with_kind(moved, *columns, width=core.width, season=self.detector.facts.season).kind
+                    event = replace(event, kind=kind)
+            found[event.id] = event
+        for event in found.values():
+            self.events[event.id] = event
+            self.events.move_to_end(event.id)
+        while len(self.events) > REMEMBERED:
+            self.events.popitem(last=False)
+        return list(found.values())
+
+    def _revised(self) -> list[tuple[np.datetime64 | int, float]]:
+        """Scores of steps that nothing later can change any more, a block at a time."""
+        core, found = self.detector.core, []
+        while self.rows - self.final - core.delay >= self.block:
+            before = self.rows - self.final  # judged rows without a revised score
+            stop = len(self.values) - before + self.block + core.delay  # row after the last one that these scores read
+            first = max(len(self.values) - before - core.reach - core.delay, 0)
+            rows = Rows(
+                values=self.memory.scale.standardise(self.values[first:stop]),
+                timestamps=self.times[first:stop],
+                freq=self.detector.facts.freq,
+                season=self.detector.facts.season,
+                tz=self.detector.facts.tz,
+            )
+            evidence = core.evidence(rows)
+            place = len(self.values) - before - first
+            part = in_units(evidence.revised[:, place : place + self.block], self.memory.units[1])
+            scores = over_channels(part)
+            moments = rows.timestamps[place : place + self.block]
+            found += [(m if moments.dtype.kind == "M" else int(m), float(s)) for m, s in zip(moments, scores, strict=True)]
+            for moment in moments:
+                key = _as_int(moment)
+                if key in self.answers:
+                    self.answers[key] = replace(self.answers[key], provisional=False)
+            self.final += self.block
+        return found
+
+    def _forget(self) -> None:
+        if len(self.values) >= 2 * self.kept:
+            gone = len(self.values) - self.kept
+            self.values, self.times = self.values[gone:].copy(), self.times[gone:].copy()
+            self.expected = self.expected[gone:].copy()
+            self.history = max(self.history - gone, 0)
+
+    # Storage
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the state into `folder` (made if missing) as JSON + safetensors; the detector is not part of it."""
+        from safetensors.numpy import save as to_bytes
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        arrays, values = self.judge.state()
+        stored = {f"judge.{name}": array for name, array in arrays.items()}
+        stored |= {"values": self.values, "expected": self.expected, "times": self.times.astype(np.int64)}
+        stored |= _answers_to_arrays(list(self.answers.values()), len(self.detector.facts.channels))
+        memory = self.memory.scale
+        stored |= {"mean": memory.mean, "deviation": memory.deviation}
+        data = to_bytes({name: np.ascontiguousarray(array) for name, array in stored.items()})
+        (target / STATE_ARRAYS).write_bytes(data)
+        state = {
+            "format": FORMAT,
+            "series_id": self.series_id,
+            "detector": self.detector.fingerprint,
+            "judge": values,
+            "rows": self.rows,
+            "final": self.final,
+            "history": self.history,
+            "reasons": [point.reason for point in self.answers.values()],
+            "event_ids": [point.event_id for point in self.answers.values()],
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        (target / STATE).write_text(json.dumps(state, allow_nan=False, sort_keys=True) + "\n")
+        return target
+
+
+def open_stream(
+    detector: "FittedDetector",
+    series_id: str | None = None,
+    *,
+    alarms: AlarmRules | None = None,
+    sensitivity: float | None = None,
+    level: float = 99.0,
+    state: str | os.PathLike[str] | None = None,
+) -> DetectorStream:
+    """A judge of one series that takes its values as they come.
+
+    A series of the fit goes on where the fit ended. Of others the first rows give the scale, and the scores of the series
+    of the fit the calibration.
+
+    Args:
+        detector: fitted.
+        series_id: None = the only series of the fit.
+        alarms, sensitivity, level: as in `judging.judge`.
+        state: folder that `DetectorStream.save` wrote, to go on from there with the same rules.
+
+    Raises:
+        OptionError: no series is named and the fit had several; ArtifactError: the state is damaged, or of another detector.
+    """
+    if series_id is None:
+        if len(detector.memories) != 1:
+            raise OptionError(f"the fit had {len(detector.memories)} series; name one by series_id=", field="series_id")
+        series_id = next(iter(detector.memories))
+    stream = DetectorStream(detector, series_id, rules=rules_of(alarms, sensitivity), level=check_level(level))
+    if state is not None:
+        _restore(stream, Path(state))
+    return stream
+
+
+def _restore(stream: DetectorStream, folder: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        state = json.loads((folder / STATE).read_text())
+        data = (folder / STATE_ARRAYS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder} is no stored stream: {error}; save one with stream.save(folder)") from error
+    try:
+        if state["format"] > FORMAT:
+            raise ArtifactError(f"{folder} has format {state['format']}, this version reads up to {FORMAT}; upgrade tsforecast")
+        if state["detector"] != stream.detector.fingerprint or state["series_id"] != stream.series_id:
+            raise ArtifactError(f"{folder} is the stream of {state['series_id']!r} by another detector; open a new stream")
+        if hashlib.sha256(data).hexdigest() != state["sha256"]:
+            raise ArtifactError(f"{folder / STATE_ARRAYS} does not match its checksum; open a new stream")
+        arrays = from_bytes(data)
+        own = {name.removeprefix("judge."): array for name, array in arrays.items() if name.startswith("judge.")}
+        stream.judge = SeriesJudge.from_state(stream.rules, own, state["judge"])
+        stream.values, stream.expected = arrays["values"].copy(), arrays["expected"].copy()
+        times = arrays["times"].copy()
+        stream.times = times if isinstance(stream.detector.facts.freq, int) else times.view("M8[ns]")
+        stream.rows, stream.final, stream.history = int(state["rows"]), int(state["final"]), int(state["history"])
+        scale = replace(stream.memory.scale, mean=arrays["mean"].copy(), deviation=arrays["deviation"].copy())
+        stream.memory = replace(stream.memory, scale=scale)
+        stream.answers = _answers_from_arrays(arrays, state, stream.times.dtype)
+    except (AttributeError, KeyError, OptionError, SafetensorError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder} is damaged: {error!r}; open a new stream") from error
+
+
+def _moments_of(timestamps: Any, *, is_integer: bool, series_id: str) -> TimeArray:
+    """Timestamps as the library keeps them: int64 steps, or datetime64[ns] in UTC (naive ones as they are).
+
+    Raises:
+        SchemaError: they are something else.
+    """
+    given = np.atleast_1d(np.asarray(timestamps))
+    if is_integer:
+        if given.dtype.kind not in "iu":
+            raise SchemaError(
+                f"series {series_id!r} steps by whole numbers, got timestamps {given[:1].tolist()}",
+                series_id=series_id,
+                field="timestamps",
+            )
+        return given.astype(np.int64)
+    if given.dtype.kind == "M":
+        return given.astype("M8[ns]")
+    import pandas as pd
+
+    try:
+        stamps = [pd.Timestamp(one) for one in given.tolist()]
+        if any(isinstance(one, int | float) for one in given.tolist()) or any(pd.isna(one) for one in stamps):
+            raise ValueError("a number or nothing")
+    except (TypeError, ValueError) as error:
+        raise SchemaError(
+            f"series {series_id!r}: timestamps must be moments, such as '2026-01-01T00:00:00': {error}",
+            series_id=series_id,
+            field="timestamps",
+        ) from error
+    moments = [(one if one.tzinfo is None else one.tz_convert("UTC").tz_localize(None)).to_datetime64() for one in stamps]
+    return np.asarray(moments, dtype="M8[ns]")
+
+
+FIELDS = ("score", "p_value", "severity")
+WIDE = ("values", "expected", "lower", "upper")
+TRUTHS = ("alarm", "provisional")
+
+
+def _answers_to_arrays(points: Sequence[Point], channels: int) -> dict[str, np.ndarray]:
+    """Remembered answers as arrays."""
+
+    def column(name: str, kind: npt.DTypeLike) -> np.ndarray:
+        return np.asarray([getattr(one, name) for one in points], dtype=kind)
+
+    found = {"answer.times": np.asarray([_as_int(one.timestamp) for one in points], dtype=np.int64)}
+    found |= {f"answer.{name}": column(name, np.float64) for name in FIELDS}
+    found |= {f"answer.{name}": column(name, np.float64).reshape(-1, channels) for name in WIDE}
+    return found | {f"answer.{name}": column(name, np.int8) for name in TRUTHS}
+
+
+def _answers_from_arrays(arrays: dict[str, np.ndarray], state: dict[str, Any], kind: npt.DTypeLike) -> "OrderedDict[int, Point]":
+    found: OrderedDict[int, Point] = OrderedDict()
+    times: IntArray = arrays["answer.times"]
+    moments = times.view("M8[ns]") if np.dtype(kind).kind == "M" else times
+    for i, key in enumerate(times.tolist()):
+        fields: dict[str, Any] = {name: float(arrays[f"answer.{name}"][i]) for name in FIELDS}
+        fields |= {name: tuple(arrays[f"answer.{name}"][i].tolist()) for name in WIDE}
+        fields |= {name: bool(arrays[f"answer.{name}"][i]) for name in TRUTHS}
+        found[key] = Point(
+            timestamp=moments[i] if np.dtype(kind).kind == "M" else key,
+            **fields,
+            reason=state["reasons"][i],
+            event_id=state["event_ids"][i],
+        )
+    return found
+
+
+def _as_int(moment: np.datetime64 | int | np.integer[Any]) -> int:
+    return int(moment.astype("M8[ns]").astype(np.int64)) if isinstance(moment, np.datetime64) else int(moment)
