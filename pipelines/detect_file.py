@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.as_of import parse_times
-from pipelines.detections import channels_of
+from pipelines.detections import after_fit, channels_of
 from pipelines.environment import Environment
 from pipelines.io import read_source, write_frame
 from pipelines.one_file import options_from_arguments, pairs_of, source_from_arguments
@@ -77,7 +77,8 @@ def detect(args: argparse.Namespace) -> int:
     rules = alarm_rules(_alarms(args), file="--alarm")
     panel, labels = channels_from_arguments(args)
     detector = _detector(args, panel)
-    report = detector.score(panel, alarms=rules, level=args.level, revised=args.revised, since=_moment(args.since, panel))
+    since = _moment(args.since, panel)
+    report = detector.score(_judged(detector, panel, since), alarms=rules, level=args.level, revised=args.revised, since=since)
     kept = _rows_kept(report, panel)
     scores = evaluate(report, None if labels is None else labels[kept]).total
     _write(args, report, None if labels is None else labels[kept])
@@ -131,6 +132,14 @@ def _detector(args: argparse.Namespace, panel: Panel) -> "FittedDetector":
     if args.save is not None:
         detector.save(args.save)
     return detector
+
+
+def _judged(detector: "FittedDetector", panel: Panel, since: Any) -> Panel:
+    """The rows after the fit, where these are all that is asked for: what was learnt from opens no event that then goes on."""
+    if since is None:
+        return panel
+    after, asked = after_fit(detector, panel), np.greater_equal(panel.timestamps, since)
+    return panel if (asked & ~after).any() or not after.any() else panel.rows(after)
 
 
 def load(reference: str) -> "FittedDetector":

@@ -114,7 +114,7 @@ def explained_now(stream: DetectorStream, event: Event) -> Event:
 
 @dataclass(kw_only=True, eq=False)
 class Streams:
-    """The open streams, at most `capacity`, and the events they told."""
+    """The open streams, at most `capacity` series x channels, and the events they told."""
 
     folder: Path | None
     capacity: int
@@ -241,11 +241,14 @@ class Streams:
 
     def _drop_oldest(self) -> None:
         """Let streams go that nobody holds until there are few enough."""
+        size = sum(map(_size, self._open.values()))
         for key in list(self._open):
-            if len(self._open) <= self.capacity:
+            if size <= self.capacity:
                 return
             if not self._open[key].users:
-                self._write(self._open.pop(key))
+                gone = self._open.pop(key)
+                size -= _size(gone)
+                self._write(gone)
 
     def _folder_of(self, key: Key) -> Path:
         """Of a name that no id can leave: a digest."""
@@ -275,6 +278,11 @@ class Streams:
             stored = [one for one in (self.folder / "streams").iterdir() if not one.suffix]
             for folder in sorted(stored, key=lambda one: one.stat().st_mtime)[: max(len(stored) - self.most_stored, 0)]:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _size(one: OpenStream) -> int:
+    """What a stream takes of the capacity: its channels."""
+    return len(one.stream.detector.facts.channels)
 
 
 def _check_same(one: OpenStream, rules: AlarmRules | None, level: float | None) -> None:

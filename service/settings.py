@@ -36,7 +36,7 @@ class Settings:
     # anomalies
     max_channels: int = 64  # of one series
     max_detect_points: int = 200_000  # values that POST /v1/anomalies learns from
-    max_streams: int = 1_000  # series that are judged as they come and are kept in memory; the least recently asked goes first
+    max_streams: int = 500  # series x channels judged as they come, about 1 MB each; the least recently asked leaves memory first
     max_events: int = 10_000  # of all streams that are remembered; the oldest go first
     max_feedback: int = 10_000  # verdicts that are remembered; the oldest go first
     state_dir: str | None = None  # where streams, events and feedback outlive the service; None = they do not

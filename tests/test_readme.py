@@ -47,7 +47,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
     known = [*CURL, *(text for text in SHELL if text.startswith(("make ", "tsforecast ")))]
     assert {language for language, _ in BLOCKS} <= {"", "sh", "python", "toml", "json"}
     assert sorted(SHELL) == sorted(known)
-    assert len(CURL) == len(ANSWERS) == 2
+    assert len(CURL) == len(ANSWERS) == 3
 
 
 @pytest.mark.parametrize("command", MAKE)
@@ -72,6 +72,20 @@ def test_python_block_with_covariates_runs(tmp_path):
     script.write_text(the_block("python", "import numpy"))
     done = shell(f"{sys.executable} -W error {script}", tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_python_block_with_a_detector_runs(tmp_path):
+    script = tmp_path / "readme.py"
+    script.write_text(the_block("python", "from datetime"))
+    done = shell(f"{sys.executable} -W error {script}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["start", "kind", "severity", "channels"]
+
+
+def test_the_list_of_detectors_is_that_of_the_readme(tmp_path):
+    done = shell("tsforecast models --task anomaly --markdown", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"<!-- detectors -->\n{done.stdout}<!-- /detectors -->" in README
 
 
 def test_python_block_with_repairs_runs(tmp_path):

@@ -11,9 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tsforecast.anomaly.alarms import AlarmRules
+    from tsforecast.anomaly.report import AnomalyReport
     from tsforecast.checking.whole import check
     from tsforecast.flow import FittedFlow, ForecastFlow, load_model
     from tsforecast.forecast import Forecast
+    from tsforecast.models.fitted_detector import FittedDetector, load_detector
     from tsforecast.models.registry import available_models, build_model
     from tsforecast.nn.augmentations import build_augmentation
     from tsforecast.nn.config import TrainConfig
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from tsforecast.preprocessing.validate import future_from_frame, panel_from_frame
 
 _HOMES = {
+    "AlarmRules": "tsforecast.anomaly.alarms",
+    "AnomalyReport": "tsforecast.anomaly.report",
+    "FittedDetector": "tsforecast.models.fitted_detector",
     "FittedFlow": "tsforecast.flow",
     "Forecast": "tsforecast.forecast",
     "ForecastFlow": "tsforecast.flow",
@@ -42,6 +48,7 @@ _HOMES = {
     "check": "tsforecast.checking.whole",
     "detect_seasons": "tsforecast.preprocessing.seasonality",
     "future_from_frame": "tsforecast.preprocessing.validate",
+    "load_detector": "tsforecast.models.fitted_detector",
     "load_model": "tsforecast.flow",
     "open_panel": "tsforecast.preprocessing.stored",
     "panel_from_frame": "tsforecast.preprocessing.validate",
@@ -51,6 +58,9 @@ _HOMES = {
     "store_panel": "tsforecast.preprocessing.stored",
 }
 __all__ = [
+    "AlarmRules",
+    "AnomalyReport",
+    "FittedDetector",
     "FittedFlow",
     "Forecast",
     "ForecastFlow",
@@ -65,6 +75,7 @@ __all__ = [
     "check",
     "detect_seasons",
     "future_from_frame",
+    "load_detector",
     "load_model",
     "open_panel",
     "panel_from_frame",

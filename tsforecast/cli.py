@@ -56,6 +56,7 @@ def _command(commands: "Commands", name: str, words: str, run: Callable[[argpars
 def _add_models(commands: "Commands") -> None:
     command = _command(commands, "models", "list the models, or say what one is and what its parameters mean", _models)
     command.add_argument("name", nargs="?", metavar="NAME", help="of one model; default: all")
+    command.add_argument("--task", choices=("forecast", "anomaly"), default="forecast", help="models that forecast, or detect")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true", help="as the tables of README.md and docs/models.md")
@@ -69,6 +70,7 @@ def _models(args: argparse.Namespace) -> int:
 
     from tsforecast.errors import ModelError
     from tsforecast.models import describe
+    from tsforecast.models.registry import available_models
 
     if args.write:
         return _write_models([Path(file) for file in args.write])
@@ -82,20 +84,29 @@ def _models(args: argparse.Namespace) -> int:
         else:
             print(json.dumps({one.name: one.to_json()}, indent=1) if args.json else describe.text_of_one(one))
         return 0
-    found, missing = describe.describe_all()
+    found, missing = describe.describe_all(available_models(args.task))
     if args.json:
         known = {one.name: one.to_json() for one in found}
         print(json.dumps(known | {name: {"unavailable": describe.needs(error)} for name, error in missing.items()}, indent=1))
         return 0
-    print(describe.markdown_of_all(found, missing) if args.markdown else describe.text_of_all(found, missing))
+    table = describe.markdown_of_all if args.task == "forecast" else describe.markdown_of_detectors
+    print(table(found, missing) if args.markdown else describe.text_of_all(found, missing))
     return 0
 
 
 def _write_models(files: list[Path]) -> int:
     from tsforecast.models import describe
 
+    from tsforecast.models.registry import available_models
+
     found, missing = describe.describe_all()
-    blocks = {"models": describe.markdown_of_all(found, missing), "parameters": describe.markdown_of_parameters(found)}
+    detectors, lacking = describe.describe_all(available_models("anomaly"))
+    blocks = {
+        "models": describe.markdown_of_all(found, missing),
+        "parameters": describe.markdown_of_parameters(found),
+        "detectors": describe.markdown_of_detectors(detectors, lacking),
+        "detector parameters": describe.markdown_of_parameters(detectors),
+    }
     for file in files:
         print(f"{file}: {'written' if describe.write_blocks(file, blocks) else 'as it was'}")
     return 0

@@ -54,7 +54,7 @@ def made_up(length: int, channels: int, *, first: int, seed: int) -> Panel:
 
 
 def bare(detector: FittedDetector, panel: Panel) -> Callable[[], None]:
-    """The forward passes alone."""
+    """The forward passes alone; of a detector without a network nothing, so its ratio means nothing."""
     core: Any = detector.core
     parts = getattr(core, "cores", (core,))
     pairs = [pair for part in parts if hasattr(part, "networks") for pair in zip(part.views, part.networks, strict=True)]

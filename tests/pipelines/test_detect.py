@@ -18,8 +18,10 @@ from pipelines.past_runs import moment_of
 from pipelines.recipe import RecipeFile, read_recipe
 from pipelines.recipe_detect import DetectRecipe
 from pipelines.summary import exit_code, summary_of, to_text
+from pipelines.tracked_detect import Epochs, kl_of
 from pipelines.workspace import Workspace
 from tsforecast.errors import OptionError, RecipeError, SchemaError
+from tsforecast.models.base import Epoch
 from tsforecast.models.window_energy import WindowEnergy
 from tsforecast.tracking import open_tracking
 
@@ -325,8 +327,14 @@ def test_moments_of_runs_are_in_order_whatever_their_zone() -> None:
     assert moment_of("-3") == -3
 
 
-def test_a_fit_is_one_mlflow_run_that_later_judgements_go_on_with(recipe: Write, run: Run, tracking_folder: Path) -> None:
-    file = recipe(ENERGY, head=HEAD.replace("enabled = false", f'uri = "sqlite:///{tracking_folder / "mlflow.db"}"'))
+def test_a_fit_is_one_mlflow_run_that_later_judgements_go_on_with(
+    recipe: Write, run: Run, tracking_folder: Path, tmp_path: Path
+) -> None:
+    file = recipe(
+        ENERGY,
+        '[feedback]\npath = "said.csv"',
+        head=HEAD.replace("enabled = false", f'uri = "sqlite:///{tracking_folder / "mlflow.db"}"'),
+    )
     run(file, as_of=FIRST)
     second = run(file, as_of=SECOND)
     facts = summary_of(second)["detections"]["window_energy"]
@@ -349,3 +357,26 @@ def test_a_fit_is_one_mlflow_run_that_later_judgements_go_on_with(recipe: Write,
     assert tracker.leaderboard("watch", metric="vus_pr")["run"].tolist() == ["window_energy"]
     with pytest.raises(OptionError, match="watch/1 is a detector and makes no forecasts"):
         tracker.load("watch")
+    (tmp_path / "said.csv").write_text("unique_id,start,end,label\nb,2025-01-29T08:00,2025-01-29T13:00,true\n")
+    third = run(file, as_of=THIRD)
+    assert summary_of(third)["detections"]["window_energy"]["version"] == 2
+    aliases = {one.version: one.aliases for one in tracker.versions("watch")}
+    assert aliases == {1: ("previous",), 2: ("champion",)}  # recalibrated, in the MLflow run that fitted it
+    assert len(client.search_runs([tracker.store.experiment_id("watch")])) == 1
+
+
+def test_epochs_of_several_networks_are_counted_on_and_their_kl_is_a_mean() -> None:
+    class Recorder:
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def callback(self, epoch: Epoch) -> None:
+            self.seen.append(epoch.number)
+
+    recorder = Recorder()
+    epochs = Epochs(recorder)  # type: ignore[arg-type]  # all that it asks of a run
+    for number in (1, 2, 1, 2):
+        epochs(Epoch(number=number, values={"train_loss": 1.0}))
+    assert recorder.seen == [1, 2, 3, 4]
+    assert kl_of({"vae": {"views": [{"kl": 2.0, "history": [{"train_loss": 1.0}]}, {"kl": 4.0}]}, "window_energy": {}}) == 3.0
+    assert kl_of({"views": []}) is None

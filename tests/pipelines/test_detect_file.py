@@ -61,6 +61,11 @@ def test_the_planted_event_is_printed_with_its_channel_and_the_metrics(call: Cal
     assert lines[-1].startswith("events: precision ") and "recall 1.000" in lines[-1]
 
 
+def test_help_has_the_command_and_its_exit_code(call: Callable[..., Called]) -> None:
+    _, out, _ = call()
+    assert "\n    detect " in out and "\n  7  detect" in out
+
+
 def test_scores_events_and_a_picture_go_where_they_are_asked_to(call: Callable[..., Called], file: Path, tmp_path: Path) -> None:
     out = {name: tmp_path / name for name in ("scores.parquet", "events.json", "events.jsonl", "events.csv", "plot.png")}
     asked = ("detect", file, "--channels", "mem,cpu", *FAST, *SINCE, "--out", out["scores.parquet"])

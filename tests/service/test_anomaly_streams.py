@@ -210,6 +210,10 @@ def test_callers_at_once_are_answered_as_if_one_after_the_other(serve: Serve) ->
     assert all(all(one["stream"]["repeated"]) for one in answers)
     assert judged(client, part(339, 340, "b"))[0]["stream"]["judged"] == 40
     assert judged(client, part(300, 340, "b"))[0]["score"] == alone["score"]
+    services = client.app.state.services
+    model = services.models.get("load", "anomaly")
+    with services.streams.use(model, "b", rules=None, level=None, reset=False) as one:
+        assert one.lock.locked()  # another request for the series waits
 
 
 # ------------------------------------------------------------ feedback

@@ -26,6 +26,8 @@ from tsforecast.models.registry import MODELS, available_models, recipe_class
 NO_WORDS = ("type:", "noqa", "fmt:", "pragma:")  # comments for tools
 HEADS = ("model", "what it is", "family", "fit", "reads covariates", "needs", "starts from another", "sample paths", "source")
 
+DETECTOR_HEADS = ("detector", "what it is", "family", "also can", "needs", "source")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
@@ -206,6 +208,7 @@ def text_of_one(one: Description) -> str:
         "needs": about.minimal_history,
         "starts from another": yes[about.transfers],
         "sample paths": yes[about.samples],
+        "also can": ", ".join(about.uses) or "nothing",
         "source": about.source,
     }
     lines = [f"{one.name}: {one.words}", "", *(f"{name:<19}  {text}" for name, text in facts.items())]
@@ -227,6 +230,16 @@ def markdown_of_all(found: Sequence[Description], missing: dict[str, ImportError
         rows.append([f"`{one.name}`", one.words, *facts])
     rows += [[f"`{name}`", needs(error), *[""] * (len(HEADS) - 2)] for name, error in missing.items()]
     return markdown_table(HEADS, rows)
+
+
+def markdown_of_detectors(found: Sequence[Description], missing: dict[str, ImportError]) -> str:
+    """The table of detectors in the README."""
+    rows = [
+        [f"`{one.name}`", one.words, one.about.family, ", ".join(one.about.uses), one.about.minimal_history, one.about.source]
+        for one in found
+    ]
+    rows += [[f"`{name}`", needs(error), *[""] * (len(DETECTOR_HEADS) - 2)] for name, error in missing.items()]
+    return markdown_table(DETECTOR_HEADS, rows)
 
 
 def markdown_of_parameters(found: Sequence[Description]) -> str:
