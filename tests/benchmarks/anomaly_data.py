@@ -158,8 +158,11 @@ def widened(labels: IntArray, steps: int) -> np.ndarray:
 
 EXTRA_ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (detector of the registry, options)
     "sub_pca": ("pca_remainder", {"score": "sub_pca"}),
-    "energy_shape": ("ensemble", {"members": ("window_energy", "shape_neighbour")}),
-    "energy_shape_rest": ("ensemble", {"members": ("window_energy", "shape_neighbour", "pca_remainder")}),
+    "energy_shape": ("ensemble", {"members": ("window_energy", "shape_neighbour"), "weights": (1.0, 1.0)}),
+    "energy_shape_rest": (
+        "ensemble",
+        {"members": ("window_energy", "shape_neighbour", "pca_remainder"), "weights": (1.0, 1.0, 1.0)},
+    ),
 }
 WITHOUT_CHANCE = ("window_energy", "seasonal_residual", "shape_neighbour", "pca_remainder")  # any seed gives the same
 

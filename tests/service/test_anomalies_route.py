@@ -266,15 +266,15 @@ def test_detectors_do_not_forecast_and_forecasters_do_not_detect(served: Any) ->
     problem(client.post("/v1/anomalies/score", json=asked | {"model": "nope"}), 404, "unknown-model")
 
 
-def test_detectors_are_listed_with_their_task_and_are_no_default(served: Any) -> None:
+def test_detectors_are_described_with_their_task_and_are_no_default(served: Any) -> None:
     client = served()
-    listed = client.get("/v1/models").json()
-    assert listed["default"].startswith("demand/")  # the only forecaster, detectors beside it or not
-    found = {one["name"]: one["versions"][0] for one in listed["served"]}
-    assert {name: one["task"] for name, one in found.items()} == {"demand": "forecast", "host": "anomaly", "load": "anomaly"}
-    assert (found["host"]["channels"], found["host"]["horizon"], found["host"]["freq"]) == (["cpu", "mem"], None, "h")
-    kinds = {one["name"]: one["task"] for one in listed["architectures"]}
-    assert (kinds["window_energy"], kinds["gru"]) == ("anomaly", "forecast")
+    assert client.app.state.services.models.default_model.name == "demand"  # the only forecaster, detectors beside it or not
+    found = {name: client.get(f"/v1/models/{name}").json() for name in ("demand", "host", "load", "window_energy")}
+    versions = {name: one["versions"][0] for name, one in found.items() if one["versions"]}
+    assert {name: one["task"] for name, one in versions.items()} == {"demand": "forecast", "host": "anomaly", "load": "anomaly"}
+    host = versions["host"]
+    assert (host["channels"], host["horizon"], host["freq"]) == (["cpu", "mem"], None, "h")
+    assert found["window_energy"]["architecture"]["task"] == "anomaly"
 
 
 def test_recalibration_and_fits_leave_out_what_feedback_called_true(served: Any) -> None:

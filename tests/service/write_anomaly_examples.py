@@ -1,6 +1,8 @@
-"""python -m tests.service.write_anomaly_examples: writes service/anomaly_examples.py anew, from what the service answers."""
+"""python -m tests.service.write_anomaly_examples: service/anomaly_examples.py and the answer in the README, as they are now."""
 
+import json
 import pprint
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -75,17 +77,35 @@ def main() -> None:
                     found[name] = {"summary": summary, "request": asked, "answer": rounded(answer.raise_for_status().json())}
                 written = pprint.pformat(found, width=120, sort_dicts=False)
                 text += f"{table}: dict[str, dict[str, Any]] = {written}\n"
+            write_readme(client)
     text = text.replace(f"'version': '{__version__}'", "'version': __version__")
     (Path(str(service.__file__)).parent / "anomaly_examples.py").write_text(text, encoding="utf-8")
 
 
-def rounded(value: Any) -> Any:
-    """The same JSON value, numbers to six digits."""
+def write_readme(client: TestClient) -> None:
+    """Put what the service answers below the request of the README."""
+    path = Path(str(service.__file__)).parents[1] / "README.md"
+    head, command, rest = path.read_text(encoding="utf-8").partition("curl -s http://127.0.0.1:8000/v1/anomalies ")
+    asked = re.match(r".*? -d '(.*?)'", rest, flags=re.DOTALL)
+    assert asked is not None, "README has no request for anomalies"
+    found = client.post("/v1/anomalies", content=asked[1]).raise_for_status().json()
+    answer = json.dumps(rounded(found, decimals=4), indent=1)
+    short = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", _in_a_line, answer)
+    rest = re.sub(r"(?<=```json\n).*?(?=\n```)", lambda _: short, rest, count=1, flags=re.DOTALL)
+    path.write_text(head + command + rest, encoding="utf-8")
+
+
+def _in_a_line(found: "re.Match[str]") -> str:
+    return "[" + re.sub(r"\s*\n\s*", " ", found[1]) + "]"
+
+
+def rounded(value: Any, *, decimals: int | None = None) -> Any:
+    """The same JSON value, numbers to six digits, or to so many decimals unless that would be nothing."""
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.6g}") if decimals is None or abs(value) < 10.0**-decimals else round(value, decimals)
     if isinstance(value, dict):
-        return {name: rounded(one) for name, one in value.items()}
-    return [rounded(one) for one in value] if isinstance(value, list) else value
+        return {name: rounded(one, decimals=decimals) for name, one in value.items()}
+    return [rounded(one, decimals=decimals) for one in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_a_version_of_a_detector_is_no_forecaster_and_the_other_way_round(tracki
     assert version.task == "anomaly" and version.model == "window_energy" and version.horizon == 0
     loaded, again = tracker.load_detector("watch/1")
     np.testing.assert_array_equal(loaded.scores(hours), detector.scores(hours))
-    assert again.scores["auc_pr"] == 1 and again.backtest == "all rows"
+    assert again.scores["auc_pr"] == 0.2 and again.backtest == "all rows"  # four windows around it score higher
     with pytest.raises(OptionError, match="watch/1 is a detector and makes no forecasts; load it with load_detector"):
         tracker.load("watch/1")
     with pytest.raises(OptionError, match="sales/1 forecasts and detects nothing; load it with load"):

@@ -65,6 +65,7 @@ class Core(ABC):
     """What a detector has learnt. Immutable, so threads share it."""
 
     kinds: tuple[str, ...]  # (K,) names of its evidence
+    weights: tuple[float, ...] | None = None  # (K,) of the kinds in the sum that is the score; None = 1 each
     reach: int  # steps before a step that its causal evidence may read
     delay: int  # steps after a step that its revised evidence may read
     width: int  # steps over which its evidence is smeared: alarms nearer than that are one
@@ -72,6 +73,10 @@ class Core(ABC):
     @abstractmethod
     def evidence(self, rows: Rows) -> Evidence:
         """Evidence against each row; what lies before the first row counts as not observed."""
+
+    def evidence_alone(self, rows: Rows) -> Evidence:
+        """The same where nobody asks what was expected: that may be left NaN, if it costs time."""
+        return self.evidence(rows)
 
     @abstractmethod
     def causal(self, rows: Rows, newest: int) -> tuple[FloatArray, FloatArray]:

@@ -177,8 +177,8 @@ def _memory(
     units = np.where(np.isfinite(judged.units), judged.units, units)
     scores = np.stack(
         [
-            over_channels(in_units(judged.evidence.causal, units[0])),
-            over_channels(in_units(judged.evidence.revised, units[1])),
+            over_channels(in_units(judged.evidence.causal, units[0], core.weights)),
+            over_channels(in_units(judged.evidence.revised, units[1], core.weights)),
         ]
     )[:, judged.ordinary]
     scores = scores[:, np.isfinite(scores).all(axis=0)][:, -MOST_CALIBRATION:]

@@ -114,9 +114,9 @@ class Overlap:
 def add_diagonals(total: Tensor, first: int, said: Tensor, every: int) -> None:
     """total[first + i + j * every] += said[j, i]: windows (w, n) back onto the clock."""
     count = said.shape[1]
-    for j, row in enumerate(said):
+    for j, row in enumerate(said.unbind()):
         start = first + j * every
-        total[start : start + count] += row
+        total[start : start + count].add_(row)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, IntArray
 
 Options = tuple[tuple[str, Any], ...]
+FAMILIES = (("autoencoder", "vae", "lstm_autoencoder", "pca_remainder", "window_energy"),)  # see the same: what amplitude shows
 SUITED: dict[str, Options] = {"autoencoder": (("ends", False), ("second_window", None))}  # one kind of evidence a member
 
 
@@ -21,7 +22,7 @@ class Ensemble(Detector):
     """Several detectors, the evidence of each in median absolute deviations of its own, summed.
 
     Heavy-tailed units make the sum follow the evidence that stands out most; sums of ranks or of p-values, and maxima, lose
-    that.
+    that. Where there are several channels a further member looks at how they go together.
     """
 
     name: ClassVar[str] = "ensemble"
@@ -33,8 +34,10 @@ class Ensemble(Detector):
         uses=("denoise", "impute", "latent"),
     )
 
-    members: tuple[str, ...] = ("autoencoder", "shape_neighbour", "local_level")  # names of detectors
+    members: tuple[str, ...] = ("autoencoder", "pca_remainder", "shape_neighbour", "local_level")  # names of detectors
+    weights: tuple[float, ...] | None = None  # of the members, as many; None = 1 for each family: two that see the same share it
     member_options: tuple[tuple[str, Options], ...] | None = None  # by name, a table in recipes; None = what suits the members
+    across: str | None = "channel_pca"  # detector that is a member besides, where there are several channels; None = none
 
     def __post_init__(self) -> None:
         from tsforecast.models.registry import build_detector
@@ -46,20 +49,41 @@ class Ensemble(Detector):
             raise OptionError(
                 f"members must be different detectors, none of them an ensemble, got {self.members!r}", field="members"
             )
-        stray = [name for name, _ in self.member_options or () if name not in self.members]
+        if self.weights is not None and (len(self.weights) != len(self.members) or not all(one > 0 for one in self.weights)):
+            message = f"weights must be positive, one for each of the {len(self.members)} members, got {self.weights!r}"
+            raise OptionError(message, field="weights")
+        if self.across == self.name:
+            raise OptionError("across must be another detector, not an ensemble", field="across")
+        possible = self.names(channels=2)
+        stray = [name for name, _ in self.member_options or () if name not in possible]
         if stray:
             raise OptionError(f"member_options has options for {stray[0]!r}, which is no member", field="member_options")
-        for name in self.members:
+        for name in possible:
             build_detector(name, **self._options(name))
 
     def _options(self, name: str) -> dict[str, Any]:
         return dict(dict(SUITED if self.member_options is None else self.member_options).get(name, ()))
 
-    def recipes(self) -> tuple[Detector, ...]:
-        """The members."""
+    def names(self, *, channels: int) -> tuple[str, ...]:
+        """The members for series of so many channels."""
+        if channels == 1 or self.across is None or self.across in self.members:
+            return self.members
+        return (*self.members, self.across)
+
+    def recipes(self, *, channels: int) -> tuple[Detector, ...]:
+        """The same, as recipes."""
         from tsforecast.models.registry import build_detector
 
-        return tuple(build_detector(name, **self._options(name)) for name in self.members)
+        return tuple(build_detector(name, **self._options(name)) for name in self.names(channels=channels))
+
+    def member_weights(self, *, channels: int) -> tuple[float, ...]:
+        """Of the members, as given, 1 for that across channels; else members of one family share its weight of 1."""
+        names = self.names(channels=channels)
+        if self.weights is not None:
+            return self.weights + (1.0,) * (len(names) - len(self.weights))
+        family = {name: number for number, alike in enumerate(FAMILIES) for name in alike}
+        owner = [family.get(name, name) for name in names]
+        return tuple(1.0 / owner.count(one) for one in owner)
 
     @classmethod
     def tiny(cls) -> Self:
@@ -73,23 +97,32 @@ class Ensemble(Detector):
     def learn(
         self, series: Sequence[Rows], *, seed: int, train: TrainConfig | None, callbacks: Sequence[Callback]
     ) -> tuple["EnsembleCore", dict[str, Any]]:
-        learnt = [recipe.learn(series, seed=seed, train=train, callbacks=callbacks) for recipe in self.recipes()]
-        training = dict(zip(self.members, (said for _, said in learnt), strict=True))
-        return EnsembleCore(self, [core for core, _ in learnt]), training
+        channels = max((rows.values.shape[1] for rows in series), default=1)
+        recipes = self.recipes(channels=channels)
+        learnt = [recipe.learn(series, seed=seed, train=train, callbacks=callbacks) for recipe in recipes]
+        training = {recipe.name: said for recipe, (_, said) in zip(recipes, learnt, strict=True)}
+        return EnsembleCore(self, [core for core, _ in learnt], channels=channels), training
 
 
 class EnsembleCore(Core):
     """The cores of the members."""
 
-    def __init__(self, recipe: Ensemble, cores: Sequence[Core]) -> None:
-        self.recipe, self.cores = recipe, tuple(cores)
-        named = zip(recipe.members, self.cores, strict=True)
-        self.kinds = tuple(f"{name}: {kind}" for name, core in named for kind in core.kinds)
+    def __init__(self, recipe: Ensemble, cores: Sequence[Core], *, channels: int) -> None:
+        self.recipes, self.cores = recipe.recipes(channels=channels), tuple(cores)
+        pairs = zip(self.recipes, self.cores, strict=True)
+        self.kinds = tuple(f"{member.name}: {kind}" for member, core in pairs for kind in core.kinds)
+        shares = zip(recipe.member_weights(channels=channels), self.cores, strict=True)
+        self.weights = tuple(weight for weight, core in shares for _ in core.kinds)
         self.reach, self.delay = max(core.reach for core in self.cores), max(core.delay for core in self.cores)
         self.width = max(core.width for core in self.cores)
 
     def evidence(self, rows: Rows) -> Evidence:
-        found = [core.evidence(rows) for core in self.cores]
+        return self._joined([core.evidence(rows) for core in self.cores])
+
+    def evidence_alone(self, rows: Rows) -> Evidence:
+        return self._joined([core.evidence_alone(rows) for core in self.cores])
+
+    def _joined(self, found: Sequence[Evidence]) -> Evidence:
         return Evidence(
             causal=np.concatenate([one.causal for one in found]),
             revised=np.concatenate([one.revised for one in found]),
@@ -102,10 +135,10 @@ class EnsembleCore(Core):
         return np.concatenate([one for one, _ in found]), _first_known([expected for _, expected in found])
 
     def _able(self, use: str) -> Core:
-        pairs = zip(self.recipe.recipes(), self.cores, strict=True)
-        able = [core for recipe, core in pairs if use in recipe.about.uses]
+        able = [core for member, core in zip(self.recipes, self.cores, strict=True) if use in member.about.uses]
         if not able:
-            raise OptionError(f"no member of this ensemble, {', '.join(self.recipe.members)}, can {use}", field="members")
+            names = ", ".join(member.name for member in self.recipes)
+            raise OptionError(f"no member of this ensemble, {names}, can {use}", field="members")
         return able[0]
 
     def reconstruct(self, rows: Rows) -> FloatArray:
@@ -120,20 +153,22 @@ class EnsembleCore(Core):
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays: dict[str, np.ndarray] = {}
         values = {}
-        for name, core in zip(self.recipe.members, self.cores, strict=True):
-            own, values[name] = core.state()
-            arrays |= {f"{name}.{key}": array for key, array in own.items()}
+        for member, core in zip(self.recipes, self.cores, strict=True):
+            own, values[member.name] = core.state()
+            arrays |= {f"{member.name}.{key}": array for key, array in own.items()}
         return arrays, values
 
     @classmethod
     def from_state(cls, recipe: Detector, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> "EnsembleCore":
         if not isinstance(recipe, Ensemble):
             raise TypeError(f"{recipe.name} has no members")
+        channels = 1 if len(values) == len(recipe.members) else 2  # one or several: whether there is a member across them
         cores = []
-        for name, member in zip(recipe.members, recipe.recipes(), strict=True):
-            own = {key[len(name) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
-            cores.append(member.core_class().from_state(member, own, values[name]))
-        return cls(recipe, cores)
+        for member in recipe.recipes(channels=channels):
+            prefix = f"{member.name}."
+            own = {key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)}
+            cores.append(member.core_class().from_state(member, own, values[member.name]))
+        return cls(recipe, cores, channels=channels)
 
 
 def _first_known(expected: Sequence[FloatArray]) -> FloatArray:

@@ -1,11 +1,13 @@
 """(K, T, C) evidence -> (T,) scores: units in which evidence of different kinds adds up, and sums over windows and steps."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tsforecast.panel import FloatArray
 
 LEAST_SPREAD = 1e-3  # of a kind of evidence, as a share of its mean deviation: evidence that is mostly 0 has no MAD
-CHANNEL_SHARE = 0.1  # of the channels, those with the highest scores, whose mean is the score of a step
+CHANNEL_SHARE = 0.1  # of the channels, those with the highest scores, that make the score of a step
 
 
 def units_of(evidence: FloatArray) -> FloatArray:
@@ -29,31 +31,49 @@ def units_of(evidence: FloatArray) -> FloatArray:
     return units
 
 
-def in_units(evidence: FloatArray, units: FloatArray) -> FloatArray:
+def in_units(evidence: FloatArray, units: FloatArray, weights: Sequence[float] | None = None) -> FloatArray:
     """Sum over the kinds of evidence (K, T, C), each less its median over its deviation: channel scores (T, C).
 
-    Of several kinds only what lies above the median counts: a kind that finds a step very ordinary does not excuse it.
+    No channel has a smaller deviation than the median of all: one that hardly ever changes would else outshout the rest.
+    `weights` (K,) are those of the kinds in the sum; None = 1 each. Of several kinds only what lies above the median
+    counts: a kind that finds a step very ordinary does not excuse it.
     Kinds that cannot judge a step are left out of its sum; NaN where none can.
     """
-    steps = (evidence - units[0][:, None, :]) / units[1][:, None, :]
+    steps = (evidence - units[0][:, None, :]) / _usual_at_least(units[1])[:, None, :]
     if len(steps) > 1:
         steps = np.maximum(steps, 0.0)  # NaN stay
+    if weights is not None:
+        steps = steps * np.asarray(weights)[:, None, None]
     judged = np.isfinite(steps)
     total: FloatArray = np.where(judged, steps, 0.0).sum(axis=0)
     total[~judged.any(axis=0)] = np.nan
     return total
 
 
+def _usual_at_least(spread: FloatArray) -> FloatArray:
+    """Deviations (K, C), each at least the median over the channels; the same where there is one channel."""
+    if spread.shape[1] == 1:
+        return spread
+    usual = np.ma.median(np.ma.masked_invalid(spread), axis=1, keepdims=True).filled(0.0)
+    found: FloatArray = np.maximum(spread, usual)
+    return found
+
+
 def over_channels(scores: FloatArray, *, share: float = CHANNEL_SHARE) -> FloatArray:
-    """Channel scores (T, C) -> scores (T,): mean of the highest `share` of the channels, at least one; NaN where none judges."""
+    """Channel scores (T, C) -> scores (T,) of the highest `share` of the channels, at least one; NaN where none judges.
+
+    The mean is one of logarithms of 1 + score, brought back: a channel with 1,000 times the score of another counts more,
+    but not 1,000 times more. Negative scores are mirrored.
+    """
     if scores.shape[1] == 1:
         return scores[:, 0].copy()
     most = max(int(np.ceil(share * scores.shape[1])), 1)
     ranked = -np.sort(-np.where(np.isfinite(scores), scores, -np.inf), axis=1)[:, :most]  # (T, most), highest first
     there = np.isfinite(ranked)
     count = there.sum(axis=1)
-    total = np.where(there, ranked, 0.0).sum(axis=1)
-    found: FloatArray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    seen = np.where(there, ranked, 0.0)
+    mean = (np.sign(seen) * np.log1p(np.abs(seen))).sum(axis=1) / np.maximum(count, 1)
+    found: FloatArray = np.where(count > 0, np.sign(mean) * np.expm1(np.abs(mean)), np.nan)
     return found
 
 

@@ -18,6 +18,8 @@ MOST_EXAMPLES = 2_000  # windows of ordinary rows that a detector remembers
 LONGEST_EXAMPLE = 256  # steps
 MOST_CHANNELS = 10  # channels of an event that are named
 MOST_COUNTERFACTUALS = 3  # channels of an event for which the severity without them is worked out
+RECENT, LEAST_RECENT = 500, 16  # steps before an event that say how high a channel usually scores; fewer say nothing
+LEAST_DEVIATION = 1.0  # of recent scores of a channel, which are in units of the detector
 STOOD_OUT = 0.5  # share of its peak score at which a channel is said to stand out
 
 
@@ -117,7 +119,7 @@ def explained(detector: "FittedDetector", panel: Any, judged: Judged, memory: "M
     """The event with its channels and the ordinary window that is nearest to it."""
     rows = slice(event.first_row, event.last_row + 1)
     evidence = np.where(np.isfinite(judged.channel_scores[rows]), judged.channel_scores[rows], 0.0).clip(min=0.0)
-    weight = evidence.mean(axis=0)
+    weight = _weights(judged.channel_scores, event)
     if not weight.sum() > 0:
         return event
     order = np.argsort(-weight, kind="stable")
@@ -139,6 +141,23 @@ def explained(detector: "FittedDetector", panel: Any, judged: Judged, memory: "M
             )
         )
     return replace(event, channels=tuple(shares), nearest_normal=_nearest(detector, judged, memory, event, int(order[0])))
+
+
+def _weights(scores: FloatArray, event: Event) -> FloatArray:
+    """What each channel has to do with an event, (C,), not negative, from channel scores (T, C).
+
+    The mean score during the event less the median of the recent past, over the median absolute deviation there: a channel
+    that has been odd for long is not what the event is about. Without a past, or where no channel rose, the mean itself.
+    """
+    known = np.where(np.isfinite(scores), scores, 0.0)
+    mean: FloatArray = known[event.first_row : event.last_row + 1].clip(min=0.0).mean(axis=0)
+    before = known[max(event.first_row - RECENT, 0) : event.first_row]
+    if len(mean) == 1 or len(before) < LEAST_RECENT:
+        return mean
+    usual = np.median(before, axis=0)
+    deviation = np.maximum(np.median(np.abs(before - usual), axis=0), LEAST_DEVIATION)
+    risen: FloatArray = ((known[event.first_row : event.last_row + 1].mean(axis=0) - usual) / deviation).clip(min=0.0)
+    return risen if risen.any() else mean
 
 
 def _first_out(judged: Judged, event: Event, channel: int, width: int) -> int:

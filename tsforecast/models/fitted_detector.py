@@ -175,8 +175,9 @@ class FittedDetector:
         return len(memory.tail_times) * int(first == follows)
 
     def _scored(self, evidence: Evidence, memory: Memory, before: int) -> SeriesScores:
-        causal = in_units(evidence.causal[:, before:], memory.units[0])
-        revised = in_units(evidence.revised[:, before:], self._units_looking_back(evidence.revised[:, before:], memory))
+        causal = in_units(evidence.causal[:, before:], memory.units[0], self.core.weights)
+        units = self._units_looking_back(evidence.revised[:, before:], memory)
+        revised = in_units(evidence.revised[:, before:], units, self.core.weights)
         return SeriesScores(
             causal=over_channels(causal),
             revised=over_channels(revised),
@@ -202,7 +203,8 @@ class FittedDetector:
         for series, series_id in enumerate(panel.series_ids):
             rows = slice(int(panel.offsets[series]), int(panel.offsets[series + 1]))
             memory = self.memory_of(series_id, channel_values(panel, series))
-            scored = self.series_scores(panel, series, memory)
+            looking_back, before = self.looking_back(panel, series, memory)
+            scored = self._scored(self.core.evidence_alone(looking_back), memory, before)
             found[rows] = scored.revised if revised else scored.causal
         return found
 

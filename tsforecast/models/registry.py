@@ -35,6 +35,7 @@ MODELS: dict[str, dict[str, str]] = {
     },
     "anomaly": {
         "autoencoder": "tsforecast.models.autoencoder:Autoencoder",
+        "channel_pca": "tsforecast.models.channel_pca:ChannelPCA",
         "ensemble": "tsforecast.models.ensemble:Ensemble",
         "local_level": "tsforecast.models.local_level:LocalLevel",
         "lstm_autoencoder": "tsforecast.models.lstm_autoencoder:LSTMAutoencoder",

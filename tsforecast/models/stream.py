@@ -233,7 +233,7 @@ class DetectorStream:
             memory = self._scaled()
         n = len(rows)
         evidence, ahead = core.causal(self._rows(memory, n + core.reach), n)
-        channel_scores = in_units(evidence, memory.units[0])
+        channel_scores = in_units(evidence, memory.units[0], core.weights)
         score, expected = over_channels(channel_scores), memory.scale.back(ahead)
         self.expected = np.concatenate([self.expected, expected])
         residual = main_residual(rows, expected, channel_scores, memory.scale.deviation)
@@ -319,7 +319,7 @@ class DetectorStream:
             )
             evidence = core.evidence(rows)
             place = len(self.values) - before - first
-            part = in_units(evidence.revised[:, place : place + self.block], self.memory.units[1])
+            part = in_units(evidence.revised[:, place : place + self.block], self.memory.units[1], core.weights)
             scores = over_channels(part)
             moments = rows.timestamps[place : place + self.block]
             found += [(m if moments.dtype.kind == "M" else int(m), float(s)) for m, s in zip(moments, scores, strict=True)]

@@ -24,7 +24,11 @@ ACTIVE = 0.01  # variance of the posterior mean of a latent number that says som
 
 @dataclass(frozen=True, kw_only=True)
 class VAE(WindowDetector):
-    """Windows -> a normal distribution of latent numbers -> a normal distribution of windows, each step with its deviation."""
+    """Windows -> a normal distribution of latent numbers -> a normal distribution of windows, each step with its deviation.
+
+    The defaults are those that detect best: few latent numbers, parts of windows masked, so that what is rare is not learnt.
+    What is to be generated has to be learnt whole: for that there is `for_generation()`.
+    """
 
     name: ClassVar[str] = "vae"
     about: ClassVar[About] = About(
@@ -54,6 +58,16 @@ class VAE(WindowDetector):
         for name, least in (("samples", 1), ("rounds", 0)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
                 raise OptionError(f"{name} must be a number from {least} on, got {getattr(self, name)!r}", field=name)
+
+    @classmethod
+    def for_generation(cls, **options: Any) -> "VAE":
+        """A recipe that is made to generate: more latent numbers, a wider network, nothing masked; `options` override that.
+
+        Train it for about 30 epochs, `train=TrainConfig(max_epochs=30)`. tests/benchmarks/generation.py compares it with the
+        default one.
+        """
+        made_to_generate: dict[str, Any] = {"latent": 16, "hidden": (128,), "mask": 0.0}
+        return cls(**(made_to_generate | options))
 
     def make_network(self, view: View) -> WindowAutoencoder:
         return VariationalWindowAutoencoder(
@@ -115,12 +129,12 @@ class VAECore(WindowCore):
         bank = Bank.from_arrays(arrays) if "bank.mean" in arrays else None
         return cls(recipe=core.recipe, views=core.views, networks=core.networks, bank=bank)
 
-    def windows(self, network: Any, values: Tensor, seen: Tensor, *, complete: bool) -> tuple[Tensor, Tensor]:
+    def windows(self, network: Any, values: Tensor, seen: Tensor, *, complete: bool, keep: bool = True) -> tuple[Tensor, Tensor]:
         """Holes are filled by the model itself, some rounds of decode(encode(x)), as in Donut; only what was observed counts."""
         if not complete and self.recipe.rounds:
             values, seen = self._imputed(network, values, seen)
         if self.recipe.score == "error":
-            return super().windows(network, values, seen, complete=complete)
+            return super().windows(network, values, seen, complete=complete, keep=keep)
         mean, deviation = network.posterior(values, seen)
         draws = torch.Generator().manual_seed(0)
         total = torch.zeros(values.shape)

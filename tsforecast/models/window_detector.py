@@ -208,6 +208,12 @@ class WindowCore(Core):
     # Judging
 
     def evidence(self, rows: Rows) -> Evidence:
+        return self._evidence(rows, means=True)
+
+    def evidence_alone(self, rows: Rows) -> Evidence:
+        return self._evidence(rows, means=False)
+
+    def _evidence(self, rows: Rows, *, means: bool) -> Evidence:
         steps, channels = rows.values.shape
         causal = np.full((len(self.kinds), steps, channels), np.nan)
         revised, expected = causal.copy(), np.full((2, steps, channels), np.nan)
@@ -215,7 +221,7 @@ class WindowCore(Core):
             there = np.isfinite(rows.values[:, c])
             k = 0
             for v, (view, network) in enumerate(zip(self.views, self.networks, strict=True)):
-                looks = self.look(network, Column.of(rows.values[:, c], view))
+                looks = self.look(network, Column.of(rows.values[:, c], view), means=means and v == 0)
                 causal[k, :, c], revised[k, :, c] = looks.window_error, centred_mean(looks.step_error, view.span)
                 k += 1
                 if looks.forecast_error is not None and self.recipe.predicts:
@@ -249,49 +255,62 @@ class WindowCore(Core):
             causal[:, ~there, c] = np.nan
         return causal, expected
 
-    def look(self, network: WindowAutoencoder, column: Column, *, first: int = 0, overlaps: bool = True) -> Looks:
-        """Judge all windows that end at step `first` or later."""
+    def look(
+        self, network: WindowAutoencoder, column: Column, *, first: int = 0, overlaps: bool = True, means: bool = True
+    ) -> Looks:
+        """Judge all windows that end at step `first` or later; `overlaps`: also steps by all windows that cover them."""
         view, steps = column.view, column.steps
         w, every = view.window, view.every
         window_error = torch.full((steps,), torch.nan)
         last = torch.full((steps,), torch.nan)
         after, before = torch.full((steps + every,), torch.nan), torch.full((steps + view.span,), torch.nan)
-        errors, means = (Overlap(column), Overlap(column)) if overlaps else (None, None)
+        errors, said_of = Overlap(column) if overlaps else None, Overlap(column) if overlaps and means else None
         with torch.inference_mode():
             for start, count in column.chunks(first):
                 values, seen = column.windows(start, count)
                 complete = column.complete and start >= view.span
-                said, wrong = self.windows(network, values, seen, complete=complete)
+                said, wrong = self.windows(network, values, seen, complete=complete, keep=said_of is not None)
                 rows = slice(start, start + count)
                 covered = None if complete else seen.sum(1)
                 total = wrong.sum(0) if covered is None else (wrong * seen.T).sum(0)
                 judged = None if covered is None else covered >= LEAST_SEEN * w
                 mean = total / (w if covered is None else covered.clamp(min=1))
                 window_error[rows] = mean if judged is None else torch.where(judged, mean, torch.nan)
-                last[rows] = _where(judged, said[w - 1])
+                newest = said[len(said) - 1 - 2 * network.ends :]  # last step of the window, and what lies beyond its ends
+                last[rows] = _where(judged, newest[0])
                 if network.ends:
-                    before[rows] = _where(judged, said[w])  # of step t - span
-                    after[start + every : start + every + count] = _where(judged, said[w + 1])
-                if errors is not None and means is not None:
-                    weight = seen.T if judged is None else seen.T * judged
+                    before[rows] = _where(judged, newest[1])  # of step t - span
+                    after[start + every : start + every + count] = _where(judged, newest[2])
+                weight = seen.T if judged is None else seen.T * judged
+                if errors is not None:
                     errors.add(start, wrong, weight)
-                    means.add(start, said[:w], weight if judged is None else judged.expand(w, -1).to(said.dtype))
-        ahead = self._ends(column, after[:steps], before[view.span :]) if network.ends else (None, None, None)
+                if said_of is not None:
+                    said_of.add(start, said[:w], weight if judged is None else judged.expand(w, -1).to(said.dtype))
+        asked = network.ends and (means or self.recipe.predicts)
+        ahead = self._ends(column, after[:steps], before[view.span :]) if asked else (None, None, None)
         nothing = np.full(steps, np.nan)
         return Looks(
             window_error=window_error.double().numpy(),
             step_error=nothing if errors is None else errors.mean(),
-            reconstruction=nothing if means is None else means.mean(),
+            reconstruction=nothing if said_of is None else said_of.mean(),
             last=last.double().numpy(),
             forecast=ahead[0],
             forecast_error=ahead[1],
             both_error=ahead[2],
         )
 
-    def windows(self, network: WindowAutoencoder, values: Tensor, seen: Tensor, *, complete: bool) -> tuple[Tensor, Tensor]:
-        """(what the network makes of windows (n, w): (w or w + 2, n), squared error of each of their steps (w, n))."""
-        said = network.steps_first(values, seen, complete=complete)
-        return said, (said[: network.window] - values.T).square_()
+    def windows(
+        self, network: WindowAutoencoder, values: Tensor, seen: Tensor, *, complete: bool, keep: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """(what the network makes of windows (n, w): (w or w + 2, n), squared error of each of their steps (w, n)).
+
+        Without `keep` of the first only the last step of the window and the ends, (1 or 3, n): the errors take its place.
+        """
+        said, w = network.steps_first(values, seen, complete=complete), network.window
+        if keep:
+            return said, torch.sub(said[:w], values.T).square_()
+        newest = said[w - 1 :].clone()
+        return newest, said[:w].sub_(values.T).square_()
 
     def _ends(self, column: Column, after: Tensor, before: Tensor) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(forecast (T,), its squared error, mean squared error of both directions) from the networks' ends."""

@@ -4,6 +4,7 @@ A window comes with a mask of what is observed in it, since a step that is not, 
 told from one that is at its mean. Decoders end linearly: windows are standardised, so they go below zero.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -98,6 +99,22 @@ class RecurrentDecoder(nn.Module):
         return window if self.rest is None else torch.cat([window, self.rest(z)], dim=1)
 
 
+def _step_by_step(*networks: MLP) -> bool:
+    """Whether everything between the linear layers works on each number alone, so that batches may stand in columns."""
+    alone = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Linear)
+    return all(isinstance(layer, alone) for network in networks for layer in network.layers)
+
+
+def _columns(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """What `layers` make of a batch whose members are columns, (D_in, B) -> (D_out, B); dropout is off."""
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            x = torch.addmm(layer.bias[:, None], layer.weight, x)
+        elif not isinstance(layer, nn.Dropout):
+            x = layer(x)
+    return x
+
+
 class WindowAutoencoder(nn.Module):
     """Windows through `latent` numbers, and with `ends` a guess of the step before and the step after the window.
 
@@ -149,21 +166,18 @@ class WindowAutoencoder(nn.Module):
             complete: every step is observed; a dense network then needs not read the mask, half of its first layer.
         """
         encoder, decoder = self.encoder, self.decoder
-        if not (isinstance(encoder, DenseEncoder) and isinstance(decoder, MLP)):
+        if not (isinstance(encoder, DenseEncoder) and isinstance(decoder, MLP) and _step_by_step(encoder.layers, decoder)):
             slow: Tensor = self(x, seen).T.contiguous()
             return slow
-        first, last = encoder.layers.layers[0], decoder.layers[-1]
-        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        first = encoder.layers.layers[0]
+        assert isinstance(first, nn.Linear)
+        w = self.window
         if complete:
-            w = self.window
-            h = torch.addmm(first.bias + first.weight[:, w:].sum(1), x, first.weight[:, :w].T)
-            codes = encoder.layers.layers[1:](h)
+            h = torch.addmm((first.bias + first.weight[:, w:].sum(1))[:, None], first.weight[:, :w], x.T)
         else:
-            codes = encoder(x, seen)
-        h = decoder.layers[:-1](codes[:, : self.latent])
-        outputs = self.window + 2 * self.ends
-        y: Tensor = torch.addmm(last.bias[:outputs, None], last.weight[:outputs], h.T)
-        return y
+            h = torch.addmm(first.bias[:, None], first.weight[:, :w], x.T).addmm_(first.weight[:, w:], seen.T)
+        codes = _columns(list(encoder.layers.layers)[1:], h)[: self.latent]
+        return _columns(list(decoder.layers), codes)
 
     def loss(self, x: Tensor, seen: Tensor, shown: Tensor) -> Tensor:
         """Mean squared error of each window, (B,): the window weighs a half and each end a quarter, as in AER.
