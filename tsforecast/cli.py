@@ -96,7 +96,6 @@ def _models(args: argparse.Namespace) -> int:
 
 def _write_models(files: list[Path]) -> int:
     from tsforecast.models import describe
-
     from tsforecast.models.registry import available_models
 
     found, missing = describe.describe_all()

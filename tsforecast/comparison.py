@@ -29,7 +29,7 @@ MOST_WINDOWS = 500  # of each side that the classifier sees
 MOST_ASKED, AT_ONCE = 300, 4_096  # windows whose nearest one is sought; real ones that are looked at together
 FLAT = 0.05  # deviation of a window, in those of the series, below which its shape is not made larger
 FOLDS = 4  # parts in time, each of which is held out once
-TREES = 40
+TREES = 25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,8 @@ def compare_series(real: Panel, generated: Panel, *, seed: int = 0) -> Compariso
 
     Args:
         real: what the generator has learnt from, or other series like it.
-        generated: what it made.
+        generated: what it made; of about the lengths of the real ones, for a series that drifts has other autocorrelations in
+            parts than as a whole.
         seed: of the classifier and of the choice of windows.
 
     Raises:

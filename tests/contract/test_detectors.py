@@ -32,6 +32,7 @@ HOUR = np.timedelta64(3_600_000_000_000, "ns")
 
 CANNOT_SEE = {  # (detector, what was planted) -> why it is no less ordinary to it
     ("window_energy", "shape"): "values in another order have the same squares",
+    ("channel_pca", "shape"): "of one channel it sees the size of single values, and these are in another order",
     ("local_level", "spike"): "one step is a small part of the mean of a window",
     ("local_level", "shape"): "values in another order have the same mean",
     ("isolation_forest", "spike"): "one step of a window is one of the many that a tree may cut",

@@ -185,12 +185,17 @@ def test_bad_input_is_refused_and_leaves_the_stream_as_it_was(
     assert feed(stream, FITTED, FITTED + 1)[0].points[0].score == detector().score(panel(FITTED)).score[0]
 
 
-def test_a_series_that_the_fit_has_not_seen_is_judged_once_it_has_a_past() -> None:
+@pytest.mark.parametrize("size", [1, 50])
+def test_a_series_that_the_fit_has_not_seen_is_judged_once_it_has_a_past(size: int) -> None:
     stream = detector().stream("new")
     rows = panel(0, 300, "new")
-    updates = [stream.update(100 + 5 * rows.target[i : i + 50], rows.timestamps[i : i + 50]) for i in range(0, 300, 50)]
-    scores = np.asarray([one.score for one in points_of(updates)])
-    assert np.isfinite(scores[50:]).all()
+    updates = [stream.update(100 + 5 * rows.target[i : i + size], rows.timestamps[i : i + size]) for i in range(0, 300, size)]
+    points = points_of(updates)
+    scores, first = np.asarray([one.score for one in points]), stream.first_rows
+    assert np.isnan(scores[:first]).all() and np.isfinite(scores[first:]).all()
+    assert {one.reason for one in points[:first]} == {"too short"}
+    at_once = points_of([detector().stream("new").update(100 + 5 * rows.target, rows.timestamps)])
+    np.testing.assert_array_equal(scores, [one.score for one in at_once])  # whatever the pieces
 
 
 def test_a_stream_needs_a_name_where_the_fit_had_several_series() -> None:

@@ -7,15 +7,17 @@ import pytest
 
 import tsforecast
 from tsforecast.errors import CovariateError, OptionError
+from tsforecast.models.autoencoder import Autoencoder
 from tsforecast.models.fitted_detector import load_detector
 from tsforecast.models.holes import guesses, mix, mixed, on_a_line, run_lengths, with_edges
 from tsforecast.models.uses import impute
+from tsforecast.models.window_detector import WindowDetector
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.repairs import build_repair
 
 PERIOD, ROWS = 16, 480
-TRAIN = TrainConfig(max_epochs=4)
+TRAIN = TrainConfig(max_epochs=4, steps_per_epoch=40, batch_size=128)
 
 
 def course(seed: int, noise: float = 0.1) -> np.ndarray:
@@ -226,7 +228,9 @@ def test_a_stored_detector_says_the_same(detector, tmp_path):
 # As a repair
 
 
-def test_the_repair_fills_holes_and_logs_each_value():
+def test_the_repair_fills_holes_and_logs_each_value(monkeypatch):
+    short = replace(Autoencoder().default_train(), max_epochs=2)
+    monkeypatch.setattr(WindowDetector, "default_train", lambda _: short)
     truth = course(0)
     panel = panel_of(holed(truth, (100, 104), (200, 230), (475, ROWS)))
     step = build_repair("autoencoder", window=PERIOD, limit=10)

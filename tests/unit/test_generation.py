@@ -1,19 +1,17 @@
-"""Series made by a variational autoencoder, and the report that compares them with real ones."""
-
-from dataclasses import replace
+"""Series made by a variational autoencoder."""
 
 import numpy as np
 import pytest
 
-import tsforecast
-from tsforecast.comparison import BARS, compare_series
-from tsforecast.errors import HistoryTooShort, OptionError
+from tsforecast.comparison import compare_series
+from tsforecast.errors import OptionError
 from tsforecast.models.fitted_detector import load_detector
 from tsforecast.models.generation import Bank, _coloured, _faded, _next
+from tsforecast.models.vae import VAE
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import Panel
 
-PERIOD, ROWS = 16, 960
+PERIOD, ROWS = 16, 800
 
 
 def course(seed: int, level: float = 10.0, size: float = 3.0) -> np.ndarray:
@@ -35,13 +33,16 @@ def panel_of(*series: np.ndarray, channels: int = 1) -> Panel:
     )
 
 
-def recipe(**options):
-    return tsforecast.build_model("vae", window=PERIOD, second_window=None, latent=6, hidden=(32,), mask=0.0, **options)
+TRAIN = TrainConfig(max_epochs=10, steps_per_epoch=30, batch_size=128)
+
+
+def recipe():
+    return VAE.for_generation(window=PERIOD, second_window=None, latent=6, hidden=(32,))
 
 
 @pytest.fixture(scope="module")
 def vae():
-    return recipe().fit(panel_of(course(0), course(1, level=500.0, size=40.0)), train=TrainConfig(max_epochs=10))
+    return recipe().fit(panel_of(course(0), course(1, level=500.0, size=40.0)), train=TRAIN)
 
 
 # Generation
@@ -75,7 +76,7 @@ def test_generated_series_keep_the_phase_of_the_clock(vae):
 
 
 def test_generated_channels_belong_together():
-    fitted = recipe().fit(panel_of(course(0), channels=2), train=TrainConfig(max_epochs=10))
+    fitted = recipe().fit(panel_of(course(0), channels=2), train=TRAIN)
     made = fitted.generate(320, count=1)
     assert made.past_covariate_names == ("mirror",)
     assert np.corrcoef(made.target, made.past_covariates[:, 0])[0, 1] < -0.9
@@ -108,6 +109,18 @@ def test_a_series_shorter_than_its_season_of_windows_still_generates():
     assert np.isfinite(fitted.generate(100).target).all()
 
 
+def test_generated_series_of_a_vae_pass(vae):
+    real = panel_of(course(0)[: ROWS * 3 // 4])
+    report = compare_series(real, vae.generate(480, count=4, series_id="s0"))
+    assert report.passes, str(report)
+
+
+def test_the_recipe_made_to_generate_keeps_its_options_and_leaves_the_default_one_alone():
+    assert VAE.for_generation() == VAE(latent=16, hidden=(128,), mask=0.0)
+    assert VAE.for_generation(latent=4, beta=0.5) == VAE(latent=4, hidden=(128,), mask=0.0, beta=0.5)
+    assert VAE().mask > 0 and VAE().latent < 16
+
+
 # Parts of it
 
 
@@ -137,59 +150,3 @@ def test_a_bank_survives_storage(vae):
     np.testing.assert_array_equal(again.next, bank.next)
     np.testing.assert_allclose(again.mean, bank.mean, rtol=1e-6)
     assert all("float64" not in str(one.dtype) for one in bank.to_arrays().values())
-
-
-# The report
-
-
-def test_series_of_the_same_kind_pass_and_white_noise_does_not():
-    real, other = panel_of(course(0), course(1)), panel_of(course(2), course(3))
-    report = compare_series(real, other)
-    assert report.passes, str(report)
-    noise = 10 + 2 * np.random.default_rng(0).standard_normal((2, ROWS))
-    bad = compare_series(real, panel_of(*noise))
-    assert not bad.passes and bad["discriminative"] > 0.4 and bad["autocorrelation"] > 0.15
-    assert {one.name for one in bad.measures if not one.passes} >= {"changes", "season"}
-
-
-def test_copies_of_the_real_series_do_not_pass():
-    real = panel_of(course(0))
-    report = compare_series(real, panel_of(course(0)))
-    assert report["privacy"] < 0.1 and not report.passes
-
-
-def test_another_level_of_a_single_series_is_noticed():
-    report = compare_series(panel_of(course(0)), panel_of(course(2, level=13.0)))
-    assert report["wasserstein"] > 0.9 and not report.passes
-
-
-def test_the_season_is_compared_whatever_its_phase():
-    late = np.roll(course(2), 5)
-    assert compare_series(panel_of(course(0)), panel_of(late))["season"] < 0.1
-
-
-def test_generated_series_of_a_vae_pass(vae):
-    real = panel_of(course(0)[: ROWS * 3 // 4])
-    report = compare_series(real, vae.generate(480, count=4, series_id="s0"))
-    assert report.passes, str(report)
-
-
-def test_the_report_names_each_measure_its_bar_and_the_verdict():
-    report = compare_series(panel_of(course(0)), panel_of(course(2)))
-    frame = report.to_frame()
-    assert list(frame["measure"]) == list(BARS) and frame["passes"].dtype == bool
-    assert str(report).startswith("1 generated beside 1 real series: passes\n") and "at least 0.5" in str(report)
-
-
-def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(HistoryTooShort, match="longest generated series"):
-        compare_series(panel_of(course(0)), panel_of(course(0)[:20]))
-    short = panel_of(course(0))
-    with pytest.raises(OptionError, match="real series step by 1, generated ones by 2"):
-        compare_series(short, replace(short, freq=2))
-
-
-def test_short_series_are_compared_by_what_can_be_measured():
-    report = compare_series(panel_of(course(0)[:40]), panel_of(course(2)[:40]))
-    assert np.isfinite(report["wasserstein"]) and np.isnan(report["discriminative"])
-    assert "not measured" in str(report)

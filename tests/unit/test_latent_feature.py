@@ -1,6 +1,7 @@
 """Latent numbers of windows as past covariates of a flow."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 import tsforecast
 from tsforecast.errors import HistoryTooShort, OptionError
 from tsforecast.flow import ForecastFlow
+from tsforecast.models.autoencoder import Autoencoder
 from tsforecast.models.linear import Linear
+from tsforecast.models.window_detector import WindowDetector
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import Panel
 from tsforecast.preprocessing.features import FEATURES, build_feature, feature_from_json
@@ -31,6 +34,15 @@ def panel_of(*series: np.ndarray, ids: tuple[str, ...] = ("a", "b")) -> Panel:
         freq=1,
         season=WINDOW,
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_training():
+    """Codes need not be good here: a feature trains as its detector does by default, which is cut."""
+    short = replace(Autoencoder().default_train(), max_epochs=2, steps_per_epoch=20, batch_size=64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WindowDetector, "default_train", lambda _: short)
+        yield
 
 
 @pytest.fixture(scope="module")

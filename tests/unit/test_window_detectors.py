@@ -91,11 +91,13 @@ def test_evidence_that_never_changes_gives_no_infinite_score() -> None:
     assert np.isfinite(in_units(evidence, units)).all()
 
 
-def test_the_score_of_a_step_is_the_mean_of_its_highest_channels() -> None:
+def test_the_score_of_a_step_is_the_mean_of_its_highest_channels_in_logarithms() -> None:
     scores = np.arange(40.0).reshape(2, 20)
-    np.testing.assert_array_equal(over_channels(scores, share=0.1), [18.5, 38.5])
+    wanted = [np.sqrt(19 * 20) - 1, np.sqrt(39 * 40) - 1]  # of 1 + score the geometric mean
+    np.testing.assert_allclose(over_channels(scores, share=0.1), wanted, rtol=1e-12)
     scores[0, 19] = NAN
-    assert over_channels(scores, share=0.1)[0] == 17.5
+    assert over_channels(scores, share=0.1)[0] == pytest.approx(np.sqrt(18 * 19) - 1)
+    assert over_channels(-scores[1:], share=0.1)[0] == pytest.approx(1 - np.sqrt(21 * 22))
     assert np.isnan(over_channels(np.full((1, 3), NAN))[0])
 
 

@@ -21,7 +21,7 @@ MOST_SEVERE = 6.0  # -log10 of the p-value that is severity 100
 def severity_of(p_value: FloatArray) -> FloatArray:
     """p-values in (0, 1] -> severity 0 … 100: 100 at one in a million steps, NaN where there is no p-value."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: FloatArray = 100.0 * np.clip(-np.log10(p_value) / MOST_SEVERE, 0.0, 1.0)
+        found: FloatArray = 100.0 * np.clip(-np.log10(p_value) / MOST_SEVERE, 0.0, 1.0) + 0.0  # not -0.0
     return found
 
 
@@ -92,7 +92,7 @@ class AnomalyReport:
     p_value: FloatArray  # (N,) share of ordinary steps with such a score, in (0, 1]; NaN where not judged
     rate: FloatArray  # (N,) alarms per step that a threshold at this score would have given; NaN where not judged
     severity: FloatArray  # (N,) 0 … 100
-    alarm: BoolArray  # (N,) whether the step is part of an event
+    alarm: BoolArray  # (N,) whether the step alarms within an event; quiet steps between such are part of it too
     reason: npt.NDArray[np.int8]  # (N,) index in REASONS
     expected: FloatArray  # (N, C) in units of the channel; NaN = nothing to expect from
     lower: FloatArray  # (N, C) band that holds `level` percent of ordinary steps

@@ -43,7 +43,8 @@ class Tail:
 
     def beyond(self, excess: FloatArray) -> FloatArray:
         """Share of what exceeds the threshold that exceeds it by more than `excess` (n,), positive."""
-        units = np.maximum(excess, 0.0) / self.scale
+        with np.errstate(over="ignore"):  # of a score that never changed before: infinitely far, and never as high
+            units = np.maximum(excess, 0.0) / self.scale
         if abs(self.shape) < 1e-6:
             return np.asarray(np.exp(-units), dtype=np.float64)
         found: FloatArray = np.power(1.0 + self.shape * units, -1.0 / self.shape)
@@ -88,10 +89,12 @@ class PointTable:
         if self.tail is None:
             return np.full(len(scores), np.nan)
         count = len(self.scores)
-        found = np.asarray((1.0 + count - np.searchsorted(self.scores, scores, side="left")) / (1.0 + count), dtype=np.float64)
+        as_high = count - np.searchsorted(self.scores, scores, side="left")
+        found = np.asarray((1.0 + as_high) / (1.0 + count), dtype=np.float64)
         high = scores > self.threshold
         if high.any():
-            found[high] = np.maximum(self.share * self.tail.beyond(scores[high] - self.threshold), LOWEST)
+            tail = np.maximum(self.share * self.tail.beyond(scores[high] - self.threshold), LOWEST)
+            found[high] = np.maximum(tail, as_high[high] / (1.0 + count))  # a score that has been there is not rarer than that
         found[np.isnan(scores)] = np.nan
         return found
 

@@ -2,6 +2,8 @@
 
 With all components kept, each over its variance plus a little, the distance of a step from the centre in a PCA of the
 channels is a sum over the channels: the difference of each to its regression on the others. That is what is kept here.
+A channel that is far off spoils what is expected of those that go with it, so the others are judged again without it
+(contributions by reconstruction: Alcala & Qin 2009, Reconstruction-based contribution for process monitoring).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +17,14 @@ from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Core, Detector, Evidence, Rows, refuse_short
 from tsforecast.models.detector_windows import check_window
 from tsforecast.models.evidence import centred_mean, trailing_mean
+from tsforecast.models.window_arrays import chunks
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
 
 LEAST_ROWS = 16  # of the longest series
+FAR_OFF = 9.0  # squared difference over its variance from which on the others are judged without a channel
+MOST_LEFT_OUT = 3  # channels of a step
+AT_ONCE = 2_000_000  # numbers in the matrices of steps that are worked on together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +124,48 @@ class ChannelPCACore(Core):
                 continue
             at = np.flatnonzero(which.reshape(-1) == number)
             inverse = np.linalg.inv(self.covariance[np.ix_(seen, seen)])
-            strength = np.diag(inverse)  # 1 / variance of a channel, given the others
             known = values[np.ix_(at, seen)]
-            away = known @ inverse / strength
-            squares[np.ix_(at, seen)] = away**2 * strength
+            squares[np.ix_(at, seen)], away = _differences(known, inverse)
             expected[np.ix_(at, seen)] = known - away
             expected[np.ix_(at, unseen)] = known @ inverse @ self.covariance[np.ix_(seen, unseen)]
         return squares, expected
+
+
+def _differences(values: FloatArray, inverse: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(squared difference over its variance, difference) of each of the values (B, C) to its regression on the others.
+
+    `inverse` (C, C) is that of their covariance. Of a step with a channel far off, that channel is left out for the others,
+    then the next one, as long as there is one.
+    """
+    strength = np.diag(inverse)  # 1 / variance of a channel, given the others
+    away = values @ inverse / strength
+    squares = away**2 * strength
+    far = np.flatnonzero(squares.max(axis=1) > FAR_OFF)
+    for part in chunks(len(far), max(AT_ONCE // inverse.size, 1)):
+        at = far[part]
+        squares[at], away[at] = _left_out(squares[at], away[at], inverse)
+    return squares, away
+
+
+def _left_out(squares: FloatArray, away: FloatArray, inverse: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same once the channels far off are left out, one after the other; what was found of them then stays."""
+    left, rows = np.zeros(squares.shape, dtype=np.bool_), np.arange(len(squares))
+    matrices = np.repeat(inverse[None], len(rows), axis=0)  # (B, C, C) of the channels that are left, for each step
+    for _ in range(min(MOST_LEFT_OUT, squares.shape[1] - 1)):
+        open_ones = np.where(left, -1.0, squares)
+        worst = open_ones.argmax(axis=1)
+        off = open_ones[rows, worst] > FAR_OFF
+        if not off.any():
+            break
+        strength = np.einsum("bcc->bc", matrices)
+        column = matrices[rows, :, worst]  # (B, C)
+        products = strength * away - column * away[rows, worst][:, None]
+        matrices = np.where(
+            off[:, None, None], matrices - column[:, :, None] * (column / strength[rows, worst][:, None])[:, None, :], matrices
+        )
+        left[rows[off], worst[off]] = True
+        judged = off[:, None] & ~left
+        strength = np.where(judged, np.einsum("bcc->bc", matrices), 1.0)
+        away = np.where(judged, products / strength, away)
+        squares = np.where(judged, away**2 * strength, squares)
+    return squares, away

@@ -208,7 +208,7 @@ def text_of_one(one: Description) -> str:
         "needs": about.minimal_history,
         "starts from another": yes[about.transfers],
         "sample paths": yes[about.samples],
-        "also can": ", ".join(about.uses) or "nothing",
+        **({"also can": ", ".join(about.uses)} if about.uses else {}),
         "source": about.source,
     }
     lines = [f"{one.name}: {one.words}", "", *(f"{name:<19}  {text}" for name, text in facts.items())]

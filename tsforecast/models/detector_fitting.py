@@ -3,9 +3,11 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from tsforecast.errors import HistoryTooShort
 from tsforecast.models.base import Callback
 from tsforecast.models.detector import (
     HELD_OUT,
@@ -13,6 +15,7 @@ from tsforecast.models.detector import (
     Core,
     Detector,
     Evidence,
+    Rows,
     channel_names,
     channel_values,
     check_labels,
@@ -47,7 +50,7 @@ def fit_detector(
         fitted = len(values) - held_out(len(values))
         scales.append(Scale.of(values[:fitted]))
         kept.append(rows_of(panel, series, scales[-1].standardise(values)).first(fitted))
-    core, training = recipe.learn(kept, seed=seed, train=train, callbacks=callbacks)
+    core, training = _learnt(recipe, kept, panel, seed=seed, train=train, callbacks=callbacks)
     judged = [_judged(core, panel, series, scales[series], known) for series in range(len(panel))]
     units = np.stack([one.units for one in judged])
     pooled_units = _pooled_units(units)
@@ -77,6 +80,25 @@ def fit_detector(
         fitted_ids=panel.series_ids,
         training=training,
     )
+
+
+def _learnt(
+    recipe: Detector,
+    kept: Sequence[Rows],
+    panel: Panel,
+    *,
+    seed: int,
+    train: TrainConfig | None,
+    callbacks: Sequence[Callback],
+) -> tuple[Core, dict[str, Any]]:
+    try:
+        return recipe.learn(kept, seed=seed, train=train, callbacks=callbacks)
+    except HistoryTooShort as error:  # a core knows its series by number
+        number = str(error.series_id).removeprefix("number ")
+        if number == error.series_id or not number.isdecimal() or int(number) >= len(panel):
+            raise
+        hint = str(error).partition("; ")[2]
+        raise HistoryTooShort(panel.series_ids[int(number)], have=error.have, need=error.need, hint=hint) from None
 
 
 def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None = None) -> FittedDetector:

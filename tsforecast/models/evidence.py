@@ -51,11 +51,9 @@ def in_units(evidence: FloatArray, units: FloatArray, weights: Sequence[float] |
 
 
 def _usual_at_least(spread: FloatArray) -> FloatArray:
-    """Deviations (K, C), each at least the median over the channels; the same where there is one channel."""
-    if spread.shape[1] == 1:
-        return spread
-    usual = np.ma.median(np.ma.masked_invalid(spread), axis=1, keepdims=True).filled(0.0)
-    found: FloatArray = np.maximum(spread, usual)
+    """Deviations (K, C), each at least their (lower) median over the channels; one channel keeps its own."""
+    ranked = np.sort(np.where(np.isfinite(spread), spread, -np.inf), axis=1)
+    found: FloatArray = np.maximum(spread, ranked[:, (spread.shape[1] - 1) // 2, None])
     return found
 
 

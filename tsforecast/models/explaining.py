@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tsforecast.anomaly.report import ChannelShare, Event, NormalExample, severity_of
+from tsforecast.anomaly.report import BoolArray, ChannelShare, Event, NormalExample, severity_of
 from tsforecast.models.detector import Rows
 from tsforecast.panel import FloatArray, IntArray, TimeArray, wall_labels
 
@@ -20,6 +20,7 @@ MOST_CHANNELS = 10  # channels of an event that are named
 MOST_COUNTERFACTUALS = 3  # channels of an event for which the severity without them is worked out
 RECENT, LEAST_RECENT = 500, 16  # steps before an event that say how high a channel usually scores; fewer say nothing
 LEAST_DEVIATION = 1.0  # of recent scores of a channel, which are in units of the detector
+FARTHEST = 1e15  # standard deviations of a value that is compared: beyond it single precision has no squares
 STOOD_OUT = 0.5  # share of its peak score at which a channel is said to stand out
 
 
@@ -119,7 +120,7 @@ def explained(detector: "FittedDetector", panel: Any, judged: Judged, memory: "M
     """The event with its channels and the ordinary window that is nearest to it."""
     rows = slice(event.first_row, event.last_row + 1)
     evidence = np.where(np.isfinite(judged.channel_scores[rows]), judged.channel_scores[rows], 0.0).clip(min=0.0)
-    weight = _weights(judged.channel_scores, event)
+    weight = channel_weights(judged.channel_scores, event.first_row, event.last_row)
     if not weight.sum() > 0:
         return event
     order = np.argsort(-weight, kind="stable")
@@ -127,9 +128,11 @@ def explained(detector: "FittedDetector", panel: Any, judged: Judged, memory: "M
     for rank, c in enumerate(order[:MOST_CHANNELS].tolist()):
         if not weight[c] > 0:
             break
-        peak = event.first_row + int(evidence[:, c].argmax())
-        value, expected = judged.values[peak, c], judged.expected[peak, c]
-        counted = len(weight) > 1 and rank < MOST_COUNTERFACTUALS
+        named = rank < MOST_COUNTERFACTUALS
+        ordinary = expected_unseen(detector, judged, memory, event, c) if named else judged.expected[rows, c]
+        peak = _oddest(judged.values[rows, c], ordinary, evidence[:, c])
+        value, expected = judged.values[rows, c][peak], ordinary[peak]
+        counted = len(weight) > 1 and named
         shares.append(
             ChannelShare(
                 name=detector.facts.channels[c],
@@ -137,26 +140,26 @@ def explained(detector: "FittedDetector", panel: Any, judged: Judged, memory: "M
                 first=judged.label(_first_out(judged, event, c, detector.core.width)),
                 value=float(value) if np.isfinite(value) else None,
                 expected=float(expected) if np.isfinite(expected) else None,
-                severity_without=_severity_without(detector, panel, judged, memory, event, c) if counted else None,
+                severity_without=_severity_without(detector, judged, memory, event, c, ordinary) if counted else None,
             )
         )
     return replace(event, channels=tuple(shares), nearest_normal=_nearest(detector, judged, memory, event, int(order[0])))
 
 
-def _weights(scores: FloatArray, event: Event) -> FloatArray:
-    """What each channel has to do with an event, (C,), not negative, from channel scores (T, C).
+def channel_weights(scores: FloatArray, first: int, last: int) -> FloatArray:
+    """What each channel has to do with the event in rows `first` … `last`, (C,), not negative, from channel scores (T, C).
 
     The mean score during the event less the median of the recent past, over the median absolute deviation there: a channel
     that has been odd for long is not what the event is about. Without a past, or where no channel rose, the mean itself.
     """
     known = np.where(np.isfinite(scores), scores, 0.0)
-    mean: FloatArray = known[event.first_row : event.last_row + 1].clip(min=0.0).mean(axis=0)
-    before = known[max(event.first_row - RECENT, 0) : event.first_row]
+    inside, before = known[first : last + 1], known[max(first - RECENT, 0) : first]
+    mean: FloatArray = inside.clip(min=0.0).mean(axis=0)
     if len(mean) == 1 or len(before) < LEAST_RECENT:
         return mean
     usual = np.median(before, axis=0)
     deviation = np.maximum(np.median(np.abs(before - usual), axis=0), LEAST_DEVIATION)
-    risen: FloatArray = ((known[event.first_row : event.last_row + 1].mean(axis=0) - usual) / deviation).clip(min=0.0)
+    risen: FloatArray = ((inside.mean(axis=0) - usual) / deviation).clip(min=0.0)
     return risen if risen.any() else mean
 
 
@@ -167,26 +170,64 @@ def _first_out(judged: Judged, event: Event, channel: int, width: int) -> int:
     return first + int(np.flatnonzero(scores >= STOOD_OUT * scores.max())[0]) if scores.max() > 0 else event.first_row
 
 
+def expected_unseen(detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event, channel: int) -> FloatArray:
+    """What the channel would have been during the event, had nothing been odd, (n,) in its units.
+
+    Its odd values are hidden, since a detector that sees them expects some of what is odd about them, and told from the
+    others; where so much is hidden that this is nothing, what was expected before each step.
+    """
+    start, stop = _around(detector, judged, event)
+    hidden = judged.values[start:stop].copy()
+    rows, inside = slice(event.first_row, event.last_row + 1), slice(event.first_row - start, event.last_row + 1 - start)
+    odd = _odd(judged, memory, rows, channel)
+    hidden[inside, channel] = np.where(odd, np.nan, hidden[inside, channel])
+    found = detector.part_scores(judged, memory, hidden, start, stop).revised_expected[inside, channel]
+    expected: FloatArray = np.where(np.isfinite(found), found, judged.scores.expected[rows, channel])
+    return np.where(odd | ~np.isfinite(judged.values[rows, channel]), expected, judged.values[rows, channel])
+
+
+def _odd(judged: Judged, memory: "Memory", rows: slice, channel: int) -> BoolArray:
+    """Values outside the band around what was expected, before and after they were seen; all of them where none is, (n,)."""
+    values = judged.values[rows, channel]
+    ends = (memory.residuals[[1, -2], channel]) * memory.scale.deviation[channel]  # half a percent on either side
+    odd = np.ones(len(values), dtype=np.bool_)
+    for expected in (judged.scores.expected[rows, channel], judged.scores.revised_expected[rows, channel]):
+        with np.errstate(invalid="ignore"):
+            odd &= ~((values - expected >= ends[0]) & (values - expected <= ends[1]))
+    return odd if odd.any() else np.ones(len(values), dtype=np.bool_)
+
+
+def _around(detector: "FittedDetector", judged: Judged, event: Event) -> tuple[int, int]:
+    """Rows that have to do with the scores of an event: (first, one after the last)."""
+    core = detector.core
+    stop = event.last_row + 1 + (core.delay if judged.revised else 0)
+    return max(event.first_row - core.reach - core.width, 0), min(stop, len(judged.values))
+
+
+def _oddest(values: FloatArray, expected: FloatArray, evidence: FloatArray) -> int:
+    """Place of the value that is farthest from what was expected; without any, where there is most evidence."""
+    away = np.abs(values - expected)
+    return int(np.nanargmax(away)) if np.isfinite(away).any() else int(evidence.argmax())
+
+
 def _severity_without(
-    detector: "FittedDetector", panel: Any, judged: Judged, memory: "Memory", event: Event, channel: int
+    detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event, channel: int, ordinary: FloatArray
 ) -> float | None:
-    """Severity of the event, had the channel been as expected during it and the window before it."""
-    first = max(event.first_row - detector.core.width, 0)
-    rows = slice(first, event.last_row + 1)
-    expected = judged.scores.revised_expected[rows, channel]
-    if not np.isfinite(expected).any():
+    """Severity of the event, had the channel been `ordinary` (n,) during it."""
+    if not np.isfinite(ordinary).any():
         return None
-    changed = judged.values.copy()
-    known = np.isfinite(expected) & np.isfinite(changed[rows, channel])
-    changed[rows, channel] = np.where(known, expected, changed[rows, channel])
-    start = max(event.first_row - detector.core.reach - detector.core.width, 0)
-    stop = min(event.last_row + 1 + (detector.core.delay if judged.revised else 0), len(changed))
+    start, stop = _around(detector, judged, event)
+    rows = slice(event.first_row, event.last_row + 1)
+    changed = judged.values[start:stop].copy()
+    inside = slice(event.first_row - start, event.last_row + 1 - start)
+    known = np.isfinite(ordinary) & np.isfinite(changed[inside, channel])
+    changed[inside, channel] = np.where(known, ordinary, changed[inside, channel])
     scores = detector.part_scores(judged, memory, changed, start, stop)
-    score = scores.revised if judged.revised else scores.causal
-    inside = score[event.first_row - start : event.last_row + 1 - start]
-    if not np.isfinite(inside).any():
+    score = (scores.revised if judged.revised else scores.causal)[inside]
+    if not np.isfinite(score).any():
         return None
-    return float(severity_of(_p_value_at(judged, float(np.nanmax(inside)))))
+    oddest = min(float(np.nanmax(score)), float(np.nanmax(judged.score[rows])))
+    return float(severity_of(_p_value_at(judged, oddest)))
 
 
 def _p_value_at(judged: Judged, score: float) -> FloatArray:
@@ -195,7 +236,8 @@ def _p_value_at(judged: Judged, score: float) -> FloatArray:
     order = np.argsort(judged.score[known], kind="stable")
     scores = judged.score[known][order]
     logs = np.minimum.accumulate(np.log(judged.p_value[known][order]))
-    found: FloatArray = np.exp(np.interp(score, scores, logs))
+    heights = np.log1p(np.maximum([*scores, score], 0.0))  # tails are straight on this scale
+    found: FloatArray = np.exp(np.interp(heights[-1], heights[:-1], logs))
     return found
 
 
@@ -205,7 +247,7 @@ def _nearest(detector: "FittedDetector", judged: Judged, memory: "Memory", event
     peak = int(event.first_row + np.nanargmax(judged.score[event.first_row : event.last_row + 1]))
     start = min(max(peak - window // 2, 0), max(len(judged.values) - window, 0))
     rows = memory.scale.standardise(judged.values)[start : start + window, channel]
-    found = normal.nearest(rows.astype(np.float32))
+    found = normal.nearest(np.clip(rows, -FARTHEST, FARTHEST).astype(np.float32))
     if found is None:
         return None
     which, distance = found

@@ -156,9 +156,12 @@ class FittedDetector:
         return replace(rows, values=memory.scale.standardise(joined), timestamps=times), before
 
     def part_scores(self, judged: Judged, memory: Memory, values: FloatArray, start: int, stop: int) -> SeriesScores:
-        """Scores of the rows `start` … `stop` of a judged series with other `values` (T, C); nothing before them counts."""
+        """Scores of the rows `start` … `stop` of a judged series with other `values` (n, C); nothing before them counts.
+
+        They are in the units of held-out evidence where one looks back too: a few rows have none of their own.
+        """
         rows = Rows(
-            values=memory.scale.standardise(values[start:stop]),
+            values=memory.scale.standardise(values),
             timestamps=judged.timestamps[start:stop],
             freq=self.facts.freq,
             season=self.facts.season,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 STATE, STATE_ARRAYS, FORMAT = "stream.json", "stream.safetensors", 1
 REMEMBERED = 1_000  # newest answers that are given again when their values are sent again
 MOST_SKIPPED = 100_000  # steps between two values that are taken for a gap and not for a mistake
+FIRST_WIDTHS, LEAST_FIRST = 2, 32  # windows, rows, of a series that the fit has not seen, before it is judged
 BLOCK = 32  # revised scores that are worked out together, at least
 
 
@@ -82,6 +83,7 @@ class DetectorStream:
         self.detector, self.series_id, self.rules, self.level = detector, series_id, rules, level
         self.memory: Memory = detector.memory_of(series_id, np.zeros((0, channels)))
         self.known = series_id in detector.memories
+        self.first_rows, self.scaled = max(FIRST_WIDTHS * detector.core.width, LEAST_FIRST), False
         core = detector.core
         read = core.reach + 2 * core.delay + max(core.delay, BLOCK)
         self.kept = max(read, (LOOKED_AT + 10) * core.width)  # rows that any later answer may read
@@ -226,15 +228,17 @@ class DetectorStream:
     # Judging
 
     def _judged(self, rows: FloatArray, moments: TimeArray) -> tuple[list[Point], list[Event]]:
-        core, memory = self.detector.core, self.memory
+        core = self.detector.core
         self.values = np.concatenate([self.values, rows])
         self.times = np.concatenate([self.times, moments])
-        if not self.known:
-            memory = self._scaled()
-        n = len(rows)
+        self._scaled()
+        memory, n = self.memory, len(rows)
         evidence, ahead = core.causal(self._rows(memory, n + core.reach), n)
         channel_scores = in_units(evidence, memory.units[0], core.weights)
         score, expected = over_channels(channel_scores), memory.scale.back(ahead)
+        if not self.known:  # its first rows are what it is scaled by
+            first = min(max(self.first_rows - self.rows, 0), n) if self.scaled else n
+            score[:first], channel_scores[:first], expected[:first] = np.nan, np.nan, np.nan
         self.expected = np.concatenate([self.expected, expected])
         residual = main_residual(rows, expected, channel_scores, memory.scale.deviation)
         found = self.judge.update(moments, score=score, residual=residual, missing=nothing_seen(rows))
@@ -275,11 +279,11 @@ class DetectorStream:
             tz=facts.tz,
         )
 
-    def _scaled(self) -> "Memory":
-        """Of a series that the fit has not seen: scaled by the rows that are still here, once there are some."""
-        if self.rows < self.kept:
-            self.memory = self.detector.memory_of(self.series_id, self.values)
-        return self.memory
+    def _scaled(self) -> None:
+        """Of a series that the fit has not seen: take the scale of its first rows, once they are there."""
+        if not self.known and not self.scaled and len(self.values) >= self.first_rows:
+            self.memory = self.detector.memory_of(self.series_id, self.values[: self.first_rows])
+            self.scaled = True
 
     def _told(self, changes: Sequence[Change], channel_scores: FloatArray) -> list[Event]:
         """Events that changed, with their kind where their rows are still here."""
@@ -361,6 +365,7 @@ class DetectorStream:
             "rows": self.rows,
             "final": self.final,
             "history": self.history,
+            "scaled": self.scaled,
             "reasons": [point.reason for point in self.answers.values()],
             "event_ids": [point.event_id for point in self.answers.values()],
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -426,7 +431,7 @@ def _restore(stream: DetectorStream, folder: Path) -> None:
         stream.times = times if isinstance(stream.detector.facts.freq, int) else times.view("M8[ns]")
         stream.rows, stream.final, stream.history = int(state["rows"]), int(state["final"]), int(state["history"])
         scale = replace(stream.memory.scale, mean=arrays["mean"].copy(), deviation=arrays["deviation"].copy())
-        stream.memory = replace(stream.memory, scale=scale)
+        stream.memory, stream.scaled = replace(stream.memory, scale=scale), bool(state["scaled"])
         stream.answers = _answers_from_arrays(arrays, state, stream.times.dtype)
     except (AttributeError, KeyError, OptionError, SafetensorError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder} is damaged: {error!r}; open a new stream") from error

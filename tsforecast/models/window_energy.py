@@ -12,7 +12,7 @@ import numpy as np
 
 from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Core, Detector, Evidence, Rows
-from tsforecast.models.detector_windows import choose_window
+from tsforecast.models.detector_windows import check_window, choose_window
 from tsforecast.models.evidence import centred_mean, trailing_mean
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
@@ -32,6 +32,9 @@ class WindowEnergy(Detector):
     )
 
     window: int | None = None  # steps; None = the main season of the data, 64 where they show none
+
+    def __post_init__(self) -> None:
+        check_window(self.window)
 
     @classmethod
     def tiny(cls) -> Self:
@@ -57,13 +60,15 @@ class WindowEnergyCore(Core):
         self.reach, self.delay = window - 1, window - 1 - window // 2
 
     def evidence(self, rows: Rows) -> Evidence:
-        energy, nothing = rows.values**2, np.where(np.isfinite(rows.values), 0.0, np.nan)
+        energy = rows.values**2
         there = np.isfinite(energy)
+        seen = np.cumsum(np.concatenate([np.zeros((self.window, there.shape[1]), dtype=np.int64), there]), axis=0)
+        enough = there & (2 * (seen[self.window :] - seen[: -self.window]) >= self.window)
         return Evidence(
-            causal=np.where(there, trailing_mean(energy, self.window), np.nan)[None],
+            causal=np.where(enough, trailing_mean(energy, self.window), np.nan)[None],
             revised=np.where(there, centred_mean(energy, self.window), np.nan)[None],
-            expected=np.zeros_like(nothing),
-            revised_expected=np.zeros_like(nothing),
+            expected=np.zeros_like(energy),
+            revised_expected=np.zeros_like(energy),
         )
 
     def causal(self, rows: Rows, newest: int) -> tuple[FloatArray, FloatArray]:
