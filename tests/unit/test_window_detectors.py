@@ -110,9 +110,15 @@ def test_the_window_is_the_period_that_the_data_show(period: int) -> None:
     assert choose_window([rows_of(waves(1000, period))]) == pytest.approx(period, abs=1)
 
 
-def test_a_window_is_never_longer_than_a_quarter_of_the_longest_series() -> None:
-    assert choose_window([rows_of(waves(80, 60))]) <= 20
+def test_a_window_is_never_longer_than_a_third_of_the_longest_series() -> None:
+    assert choose_window([rows_of(waves(80, 60))]) <= 26
     assert choose_window([rows_of(waves(80, 60))], 30) == 30
+
+
+def test_a_period_that_was_told_is_not_looked_for_again() -> None:
+    series = [replace(rows_of(waves(1000, 24)), period=100)]
+    assert choose_window(series) == 100
+    assert choose_window([replace(series[0], period=0)]) == 64  # there is none
 
 
 def test_too_short_a_history_is_refused_with_what_it_needs() -> None:

@@ -123,7 +123,7 @@ class ChannelPCACore(Core):
             if not len(seen):
                 continue
             at = np.flatnonzero(which.reshape(-1) == number)
-            inverse = np.linalg.inv(self.covariance[np.ix_(seen, seen)])
+            inverse: FloatArray = np.linalg.inv(self.covariance[np.ix_(seen, seen)]).astype(np.float64)
             known = values[np.ix_(at, seen)]
             squares[np.ix_(at, seen)], away = _differences(known, inverse)
             expected[np.ix_(at, seen)] = known - away
@@ -135,7 +135,7 @@ def _differences(values: FloatArray, inverse: FloatArray) -> tuple[FloatArray, F
     """(squared difference over its variance, difference) of each of the values (B, C) to its regression on the others.
 
     `inverse` (C, C) is that of their covariance. Of a step with a channel far off, that channel is left out for the others,
-    then the next one, as long as there is one.
+    then the next one, as long as there is one. Of two channels that only tell each other, one takes all the blame.
     """
     strength = np.diag(inverse)  # 1 / variance of a channel, given the others
     away = values @ inverse / strength

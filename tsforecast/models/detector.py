@@ -34,6 +34,7 @@ class Rows:
     season: int  # steps
     tz: str | None = None
     series: int = 0  # index among the series of the fit; of no meaning elsewhere
+    period: int | None = None  # main period of the whole panel, steps; 0 = there is none, None = not looked for yet
 
     def __len__(self) -> int:
         return len(self.values)

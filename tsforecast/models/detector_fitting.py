@@ -22,6 +22,7 @@ from tsforecast.models.detector import (
     check_values,
     rows_of,
 )
+from tsforecast.models.detector_windows import main_period
 from tsforecast.models.evidence import in_units, over_channels, units_of
 from tsforecast.models.explaining import NormalWindows
 from tsforecast.models.fitted_detector import BAND_LEVELS, DetectorFacts, FittedDetector, Memory, Scale
@@ -44,12 +45,15 @@ def fit_detector(
     """As `Detector.fit`."""
     check_values(panel)
     known = check_labels(panel, labels)
-    kept, scales = [], []
+    kept, whole, scales = [], [], []
     for series in range(len(panel)):
         values = _without_anomalies(panel, series, known)
         fitted = len(values) - held_out(len(values))
         scales.append(Scale.of(values[:fitted]))
-        kept.append(rows_of(panel, series, scales[-1].standardise(values)).first(fitted))
+        whole.append(rows_of(panel, series, scales[-1].standardise(values)))
+        kept.append(whole[-1].first(fitted))
+    period = main_period(whole) or 0
+    kept = [replace(rows, period=period) for rows in kept]
     core, training = _learnt(recipe, kept, panel, seed=seed, train=train, callbacks=callbacks)
     judged = [_judged(core, panel, series, scales[series], known) for series in range(len(panel))]
     units = np.stack([one.units for one in judged])

@@ -25,7 +25,9 @@ def check_window(window: int | None, *, least: int = 2) -> None:
 
 
 def choose_window(series: Sequence[Rows], given: int | None = None) -> int:
-    """Steps of a window: as given, else the main period of the data, and no more than a quarter of the longest series.
+    """Steps of a window: as given, else the main period of the data, and no more than a third of the longest series.
+
+    That is a quarter of its history, of which a quarter is held out.
 
     Raises:
         HistoryTooShort: no series has four windows of the shortest length.
@@ -37,8 +39,17 @@ def choose_window(series: Sequence[Rows], given: int | None = None) -> int:
         return given
     if longest < 2 * SHORTEST:
         refuse_short(series, need=2 * SHORTEST)
-    period = main_period(series)
-    return int(np.clip(OPEN if period is None else period, SHORTEST, max(min(LONGEST, longest // 4), SHORTEST)))
+    period = period_of(series)
+    return int(np.clip(OPEN if period is None else period, SHORTEST, max(min(LONGEST, longest // 3), SHORTEST)))
+
+
+def period_of(series: Sequence[Rows]) -> int | None:
+    """Main period of the data, as it was told with the rows or as they show it, in steps; None = there is none.
+
+    A fit looks for it in all rows, those that are held out too: how long a day is, is not what they calibrate.
+    """
+    told = series[0].period if len(series) else None
+    return main_period(series) if told is None else told or None
 
 
 def main_period(series: Sequence[Rows], *, highest: int = HIGHEST_LAG) -> int | None:

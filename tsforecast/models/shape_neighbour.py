@@ -15,7 +15,7 @@ import numpy as np
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Detector, Rows
-from tsforecast.models.detector_windows import check_window, choose_window, main_period
+from tsforecast.models.detector_windows import check_window, choose_window, period_of
 from tsforecast.models.window_arrays import WindowScoreCore, training_windows
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
@@ -76,10 +76,10 @@ class ShapeNeighbour(Detector):
         if self.window is not None:
             return choose_window(series, self.window)
         longest = max((len(rows) for rows in series), default=0)
-        period = main_period(series)
+        period = period_of(series)
         if period is None or longest < 4 * SHORTEST_SHAPE:
             return choose_window(series)
-        return min(period * -(-SHORTEST_SHAPE // period), longest // 4)
+        return min(period * -(-SHORTEST_SHAPE // period), longest // 3)
 
 
 class ShapeNeighbourCore(WindowScoreCore):
