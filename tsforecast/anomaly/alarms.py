@@ -22,6 +22,7 @@ from tsforecast.panel import FloatArray, TimeArray
 BoolArray = npt.NDArray[np.bool_]
 Moment = str | int | datetime | np.datetime64
 DIRECTIONS = ("both", "above", "below")
+LULL_SHARE = 8  # of the width of the detector: so many quiet steps may lie between steps that only stay near the threshold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,9 +32,9 @@ class AlarmRules:
     sensitivity: float = 1.0  # alarms asked for per 1,000 steps
     direction: Literal["both", "above", "below"] = "both"  # where values must lie of what was expected
     min_duration: int = 1  # steps of an event that alarm, below which nothing is said
-    merge_gap: int | None = None  # quiet steps that do not end an event; None = the width of the detector
+    merge_gap: int | None = None  # quiet steps between two alarms of one event, at most; None = the width of the detector
     cooldown: int = 0  # steps after an event in which alarms are only counted to it
-    close_factor: float = 5.0  # an event goes on while the rate is at most so many times the asked one
+    close_factor: float = 5.0  # an event also goes on while the rate stays at most so many times the asked one
     new_normal: int | None = None  # steps after which what lasts is a level shift; None = 8 widths, at least 500; 0 = never
     max_duration: int | None = None  # steps after which an event is closed, whatever it is; None = no bound
     ignore: tuple[tuple[Moment, Moment], ...] = ()  # (first, last) timestamps, both inclusive, in which nothing opens
@@ -154,6 +155,7 @@ class AlarmMachine:
         self._asked = rules.sensitivity / 1_000.0
         self._stay = rules.close_factor * self._asked
         self._gap = self.width if rules.merge_gap is None else rules.merge_gap
+        self._lull = min(max(self.width // LULL_SHARE, 1), self._gap)
         normal = new_normal_steps(self.width) if rules.new_normal is None else rules.new_normal
         self._limits = [(normal, "new normal")] if normal else []
         if rules.max_duration is not None:
@@ -202,6 +204,8 @@ class AlarmMachine:
             opens = bool(rate[i] <= self._asked)
             if self._open is None and not self._may_open(row, opens, changes):
                 continue
+            if self._open is not None and not opens and row - self._open.last_row - 1 > self._lull:
+                continue  # near the threshold, but apart from the event: by chance, as one step in a few hundred is
             one = self._open = self._grown(row, int(moments[i]), float(score[i]), float(p_value[i]))
             if not one.announced and one.steps >= self.rules.min_duration:
                 one.announced = True

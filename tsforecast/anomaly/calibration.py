@@ -21,10 +21,11 @@ from tsforecast.errors import OptionError
 from tsforecast.panel import FloatArray, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
-ORDINARY, ALARMED, ANOMALY, FALSE_ALARM = range(4)  # what a score in the memory is: as found | as feedback said
+ORDINARY, ALARMED, ANOMALY, FALSE_ALARM, AGAIN = range(5)  # what a score in the memory is: as found (AGAIN: alarmed for the
+# reason of one before it) | as feedback said
 COMMON = 0.25  # what so large a share of the steps reaches is no alarm, however many are asked for
 LOG_FACTORS = (-1.0, 4.0)  # bounds of the logarithm of the factor that adapts the rate
-PLACES = ("next", "log_factor", "count", "last_alarm", "began")  # the numbers of the state
+PLACES = ("next", "log_factor", "count", "last_alarm", "last_told", "began")  # the numbers of the state
 NEW_NORMAL_WIDTHS, LEAST_NEW_NORMAL = 8, 500  # widths and steps after which what lasts is the new normal
 
 
@@ -123,6 +124,7 @@ class Calibrator:
         self._log_factor = 0.0
         self._count = 0  # scores ever remembered; the places below count them
         self._last_alarm = -self.width - 1  # place of the last alarm
+        self._last_told = -self.width - 1  # … of the last one that counts in p-values
         self._began = 0  # place of the first alarm of its episode
         self._remember(known, steps, np.full(len(known), ORDINARY, dtype=np.int8))
         self._calibrate()
@@ -164,10 +166,9 @@ class Calibrator:
         return Calibrated(p_value=p_value, rate=rate)
 
     def _judge(self, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-        p_value = self._points.p_value(scores)
         rate = np.minimum(self._episodes.rate(scores) * self._factor, 1.0)
-        rate[p_value > COMMON] = 1.0
-        return p_value, rate
+        rate[self._points.p_value(scores) > COMMON] = 1.0
+        return self._rarity.p_value(scores), rate
 
     # Remembering
 
@@ -177,7 +178,7 @@ class Calibrator:
         alarmed = self._waiting_alarmed[: self._held]
         begun, lasting = self._follow(alarmed)
         told = self._waiting_told[: self._held]
-        self._remember(scores, steps, np.where(told != ORDINARY, told, np.where(alarmed, ALARMED, ORDINARY)).astype(np.int8))
+        self._remember(scores, steps, np.where(told != ORDINARY, told, self._states_of(alarmed)).astype(np.int8))
         told[:] = ORDINARY
         change = self.rules.gain * (begun - self._asked * self._held)
         self._log_factor = min(max(self._log_factor + change, LOG_FACTORS[0]), LOG_FACTORS[1])
@@ -197,6 +198,14 @@ class Calibrator:
                 lasting, self._began = self._began, place
         return begun, lasting
 
+    def _states_of(self, alarmed: BoolArray) -> npt.NDArray[np.int8]:
+        """States of the scores that wait; of alarms one in a width counts: a window stands out all its length for one reason."""
+        found = np.where(alarmed, AGAIN, ORDINARY).astype(np.int8)
+        for at in np.flatnonzero(alarmed).tolist():
+            if at + self._count - self._last_told >= self.width:
+                found[at], self._last_told = ALARMED, at + self._count
+        return found
+
     def _remember(self, scores: FloatArray, steps: IntArray, states: npt.NDArray[np.int8]) -> None:
         most = max(self.rules.window, self.width)
         recent = self._scores[-self.width :]
@@ -212,15 +221,19 @@ class Calibrator:
         newest = min(self._count - place, len(self._scores))
         self._scores, self._before = self._scores[-newest:], self._before[-newest:]
         self._steps, self._states = self._steps[-newest:], self._states[-newest:]
-        self._states = np.where(self._states == ALARMED, ORDINARY, self._states).astype(np.int8)
+        alarmed = (self._states == ALARMED) | (self._states == AGAIN)
+        self._states = np.where(alarmed, ORDINARY, self._states).astype(np.int8)
 
     def _calibrate(self) -> None:
         rules = self.rules
         kept = (self._states == ORDINARY) | (self._states == FALSE_ALARM)
         self._episodes = EpisodeTable.of(self._scores, self._before, kept, width=self.width, peaks=rules.peaks, least=rules.least)
         # p-values read the alarmed scores too: without them 1.6 to 8 % of ordinary steps had p <= 0.01, with them 0.8 to 1.7 %
-        ordinary = self._scores[self._states != ANOMALY]
-        self._points = PointTable.of(ordinary, share=rules.tail, peaks=rules.peaks, least=rules.least)
+        # … where each alarm counts once
+        known = self._states != ANOMALY
+        common, rare = self._scores[known], self._scores[known & (self._states != AGAIN)]
+        self._points = PointTable.of(common, share=rules.tail, peaks=rules.peaks, least=rules.least)
+        self._rarity = PointTable.of(rare, share=rules.tail, peaks=rules.peaks, least=rules.least)
         self._factor = math.exp(self._log_factor)
 
     # Feedback
