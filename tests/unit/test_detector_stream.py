@@ -233,3 +233,17 @@ def test_a_state_of_another_detector_and_a_damaged_one_are_refused(tmp_path: Pat
         detector().stream("a", state=tmp_path)
     with pytest.raises(ArtifactError, match="no stored stream"):
         detector().stream("a", state=tmp_path / "nothing")
+
+
+def test_many_values_at_once_are_no_gap() -> None:
+    stream = detector().stream("a")
+    update = stream.update(np.sin(2 * np.pi * np.arange(120_000) / 24))
+    assert update.skipped == 0 and stream.rows == 120_000
+
+
+def test_a_state_with_another_sensitivity_is_refused(tmp_path: Path) -> None:
+    stream = detector().stream("a", sensitivity=1.0)
+    feed(stream, FITTED, 650)
+    stream.save(tmp_path)
+    with pytest.raises(ArtifactError, match=r"sensitivity 1.0, not 5.0"):
+        detector().stream("a", sensitivity=5.0, state=tmp_path)

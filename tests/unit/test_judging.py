@@ -215,7 +215,7 @@ def test_a_series_that_is_all_missing_has_no_scores_and_a_note(detector: FittedD
 
 def test_a_constant_series_is_judged_and_calm(detector: FittedDetector) -> None:
     found = detector.score(panel_of(np.full((300, 3), 4.0), "flat"))
-    assert np.isfinite(found.score[20:]).all() and not found.alarm.any()
+    assert np.isfinite(found.score[detector.first_rows :]).all() and not found.alarm.any()
     assert any("not in the training data" in note for _, note in found.notes)
 
 
@@ -271,3 +271,55 @@ def test_impossible_options_are_refused_by_name(detector: FittedDetector, option
 def test_what_a_model_cannot_do_names_those_that_can(detector: FittedDetector) -> None:
     with pytest.raises(OptionError, match="'window_energy' cannot denoise; models that can: autoencoder"):
         detector.denoise(panel_of(values_of()))
+
+
+# Histories that nobody has looked at
+
+
+def test_an_anomaly_among_the_held_out_rows_does_not_hide_the_next_one() -> None:
+    severities = {}
+    for held_out_anomaly in (False, True):
+        values = values_of()
+        values[1200:1212, 1] += 6.0
+        if held_out_anomaly:
+            values[900:912, 1] += 6.0
+        fitted = WindowEnergy(window=12).fit(panel_of(values[:FITTED]))
+        found = fitted.score(panel_of(values), since=HOURS[FITTED], explain=False)
+        severities[held_out_anomaly] = max(event.severity for event in found.events)
+    assert severities[True] > 0.6 * severities[False]
+
+
+def test_rows_that_feedback_calls_ordinary_raise_the_threshold_wherever_they_lie() -> None:
+    values, labels = values_of(), np.zeros(FITTED, dtype=np.int64)
+    for start in (200, 400, 600, 1200):
+        values[start : start + 12, 1] += 3.0
+    labels[200:224] = labels[400:424] = labels[600:624] = -1
+    panel = panel_of(values)
+    before, after = (
+        WindowEnergy(window=12).fit(panel_of(values[:FITTED]), labels=said).score(panel, since=HOURS[FITTED], explain=False)
+        for said in (None, labels)
+    )
+    assert np.nanmin(after.p_value[200:224]) > 2 * np.nanmin(before.p_value[200:224])
+
+
+def test_recalibration_on_too_few_rows_keeps_what_is_known(detector: FittedDetector) -> None:
+    again = recalibrated(detector, panel_of(values_of()[:30]))
+    np.testing.assert_array_equal(again.memories["a"].scores, detector.memories["a"].scores)
+
+
+def test_windows_to_ignore_are_meant_on_the_wall_clock_of_the_series() -> None:
+    frame = pd.DataFrame({"ds": HOURS, "cpu": values_of()[:, 0]})
+    panel = tsforecast.panel_from_frame(frame, freq="h", target_col="cpu", tz="Asia/Tokyo")
+    fitted = WindowEnergy(window=12).fit(panel.rows(np.arange(ROWS) < FITTED))
+    target = panel.target.copy()
+    target[1200] += 9.0
+    rules = AlarmRules(ignore=((str(HOURS[1199]), str(HOURS[1240])),))
+    assert not fitted.score(panel.with_target(target), alarms=rules).alarm[1199:1241].any()
+
+
+def test_scores_of_a_series_that_the_fit_has_not_seen_do_not_depend_on_what_comes_later(detector: FittedDetector) -> None:
+    values = values_of(seed=8)
+    later = values.copy()
+    later[900:] += 50.0
+    first, second = (detector.score(panel_of(one, "new"), explain=False).score[:900] for one in (values, later))
+    np.testing.assert_array_equal(first, second)

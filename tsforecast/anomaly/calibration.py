@@ -26,6 +26,7 @@ ORDINARY, ALARMED, ANOMALY, FALSE_ALARM, AGAIN = range(5)  # what a score in the
 COMMON = 0.25  # what so large a share of the steps reaches is no alarm, however many are asked for
 LOG_FACTORS = (-1.0, 4.0)  # bounds of the logarithm of the factor that adapts the rate
 PLACES = ("next", "log_factor", "count", "last_alarm", "last_told", "began")  # the numbers of the state
+MOST_AT_START = 20  # episodes among the scores of the start that may turn out to be anomalies
 NEW_NORMAL_WIDTHS, LEAST_NEW_NORMAL = 8, 500  # widths and steps after which what lasts is the new normal
 
 
@@ -127,7 +128,33 @@ class Calibrator:
         self._last_told = -self.width - 1  # … of the last one that counts in p-values
         self._began = 0  # place of the first alarm of its episode
         self._remember(known, steps, np.full(len(known), ORDINARY, dtype=np.int8))
+        self._states = self._odd_at_start()
         self._calibrate()
+
+    def _odd_at_start(self) -> npt.NDArray[np.int8]:
+        """States of the scores of the start: nobody has looked at them, so there may be anomalies among them.
+
+        The highest episode is judged by the others; if it alarms it counts once, and then the next highest is judged.
+        """
+        states, rules = self._states.copy(), self.rules
+        places, looked_at = np.arange(len(states)), np.zeros(len(states), dtype=np.bool_)
+        for _ in range(MOST_AT_START):
+            left = ~looked_at
+            if np.count_nonzero(left) < max(rules.least, 2 * self.width):
+                break
+            peak = int(np.flatnonzero(left)[np.argmax(self._scores[left])])
+            near = left & (np.abs(places - peak) <= self.width)
+            rest = left & ~near
+            table = EpisodeTable.of(self._scores, self._before, rest, width=self.width, peaks=rules.peaks, least=rules.least)
+            points = PointTable.of(self._scores[rest], share=rules.tail, peaks=rules.peaks, least=rules.least)
+            rates = table.rate(self._scores[near])
+            alarmed = (rates <= self._asked) & (points.p_value(self._scores[near]) <= COMMON)
+            if not alarmed.any():
+                break
+            found = places[near][alarmed]
+            looked_at[found] = True
+            states[found[found != peak]] = AGAIN
+        return states
 
     # Judging
 

@@ -3,6 +3,10 @@
 What differs between detectors is the `Core`: standardised rows of one series -> evidence against each of its steps. All
 the rest is shared: what is held out for calibration, the scale of each channel, the units in which evidence adds up,
 p-values, events, storage. A stored detector is a folder like that of a forecaster: `manifest.json`, `weights.safetensors`.
+
+A new one is a file with a recipe and its core, and a line in the registry. `tests/contract/test_detectors.py` then tries it;
+what it cannot see goes into the table there. `Ensemble` may want to know its family, and `tsforecast models --write README.md
+docs/models.md` writes it down.
 """
 
 from abc import ABC, abstractmethod

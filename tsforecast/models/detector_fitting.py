@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tsforecast.anomaly.report import BoolArray
 from tsforecast.errors import HistoryTooShort
 from tsforecast.models.base import Callback
 from tsforecast.models.detector import (
@@ -23,9 +24,9 @@ from tsforecast.models.detector import (
     rows_of,
 )
 from tsforecast.models.detector_windows import main_period
-from tsforecast.models.evidence import in_units, over_channels, units_of
+from tsforecast.models.evidence import BAND_LEVELS, in_units, over_channels, units_of
 from tsforecast.models.explaining import NormalWindows
-from tsforecast.models.fitted_detector import BAND_LEVELS, DetectorFacts, FittedDetector, Memory, Scale
+from tsforecast.models.fitted_detector import DetectorFacts, FittedDetector, Memory, Scale
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray, IntArray, Panel
 
@@ -119,6 +120,8 @@ def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None
     for series, series_id in enumerate(panel.series_ids):
         scale = detector.memory_of(series_id, _without_anomalies(panel, series, known)).scale
         judged = _judged(core, panel, series, scale, known)
+        if not judged.held and series_id in detector.memories:
+            continue  # too few rows to tell: what is known stays
         memories[series_id] = _memory(core, panel, series, scale=scale, judged=judged, units=units, labels=known)
     pooled = _pooled(list(memories.values()), units)
     facts = replace(detector.facts, trained_until=_last_moment(panel))
@@ -155,10 +158,15 @@ def _without_anomalies(panel: Panel, series: int, labels: IntArray) -> FloatArra
 class _Judged:
     """Held-out evidence of one series."""
 
-    evidence: Evidence  # of its held-out rows
+    whole: Evidence  # of all rows
+    held: int  # of them, the newest, were held out
     units: FloatArray  # (2, 2, K, C)
-    ordinary: np.ndarray  # (T,) bool: not known to be anomalous
     residuals: FloatArray  # (201, C)
+
+    def whole_rows(self, rows: int) -> BoolArray:
+        """Which of the rows were held out, (T,)."""
+        found: BoolArray = np.arange(rows) >= rows - self.held
+        return found
 
 
 def _judged(core: Core, panel: Panel, series: int, scale: Scale, labels: IntArray) -> _Judged:
@@ -182,7 +190,7 @@ def _judged(core: Core, panel: Panel, series: int, scale: Scale, labels: IntArra
         seen = seen[np.isfinite(seen)]
         if len(seen):
             residuals[:, c] = np.quantile(seen, BAND_LEVELS)
-    return _Judged(evidence=part, units=units, ordinary=ordinary, residuals=residuals)
+    return _Judged(whole=whole, held=len(values) - first, units=units, residuals=residuals)
 
 
 def _pooled_units(units: FloatArray) -> FloatArray:
@@ -201,15 +209,9 @@ def _memory(
     core: Core, panel: Panel, series: int, *, scale: Scale, judged: _Judged, units: FloatArray, labels: IntArray
 ) -> Memory:
     units = np.where(np.isfinite(judged.units), judged.units, units)
-    scores = np.stack(
-        [
-            over_channels(in_units(judged.evidence.causal, units[0], core.weights)),
-            over_channels(in_units(judged.evidence.revised, units[1], core.weights)),
-        ]
-    )[:, judged.ordinary]
-    scores = scores[:, np.isfinite(scores).all(axis=0)][:, -MOST_CALIBRATION:]
+    scores, vouched = _calibration_scores(core, panel, series, judged=judged, units=units, labels=labels)
     values = _without_anomalies(panel, series, labels)
-    first = max(len(values) - core.reach, 0)
+    first = max(len(values) - max(core.reach, 1), 0)
     span = slice(int(panel.offsets[series]) + first, int(panel.offsets[series + 1]))
     return Memory(
         scale=scale,
@@ -217,8 +219,27 @@ def _memory(
         tail_times=panel.timestamps[span].copy(),
         units=units,
         scores=scores,
+        vouched=vouched,
         residuals=judged.residuals,
     )
+
+
+def _calibration_scores(
+    core: Core, panel: Panel, series: int, *, judged: _Judged, units: FloatArray, labels: IntArray
+) -> tuple[FloatArray, BoolArray]:
+    """(causal and revised scores (2, n) of held-out rows and of those that feedback calls ordinary, which are these (n,))."""
+    span = slice(int(panel.offsets[series]), int(panel.offsets[series + 1]))
+    said = labels[span] == -1
+    rows = judged.whole_rows(len(said)) | said
+    evidence = judged.whole
+    scores = np.stack(
+        [
+            over_channels(in_units(evidence.causal[:, rows], units[0], core.weights)),
+            over_channels(in_units(evidence.revised[:, rows], units[1], core.weights)),
+        ]
+    )
+    known = np.isfinite(scores).all(axis=0) & (labels[span][rows] != 1)
+    return scores[:, known][:, -MOST_CALIBRATION:], said[rows][known][-MOST_CALIBRATION:]
 
 
 def _pooled(memories: Sequence[Memory], units: FloatArray) -> Memory:
@@ -232,11 +253,13 @@ def _pooled(memories: Sequence[Memory], units: FloatArray) -> Memory:
     seen = np.isfinite(residuals[:, 0])  # (S, C)
     typical = np.where(seen[:, None, :], residuals, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
     channels = len(memories[0].scale.mean)
+    pooled = np.concatenate(scores, axis=1)[:, :POOLED] if scores else np.zeros((2, 0))
     return Memory(
         scale=Scale(mean=np.zeros(channels), deviation=np.ones(channels)),
         tail=np.zeros((0, channels)),
         tail_times=memories[0].tail_times[:0],
         units=units,
-        scores=np.concatenate(scores, axis=1)[:, :POOLED] if scores else np.zeros((2, 0)),
+        scores=pooled,
+        vouched=np.zeros(pooled.shape[1], dtype=np.bool_),
         residuals=np.where(seen.any(axis=0), typical, np.nan),
     )

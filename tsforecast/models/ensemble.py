@@ -1,7 +1,7 @@
 """Evidence of different kinds added up: amplitude, shape and prediction see different anomalies, and no single one sees all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -99,7 +99,12 @@ class Ensemble(Detector):
     ) -> tuple["EnsembleCore", dict[str, Any]]:
         channels = max((rows.values.shape[1] for rows in series), default=1)
         recipes = self.recipes(channels=channels)
-        learnt = [recipe.learn(series, seed=seed, train=train, callbacks=callbacks) for recipe in recipes]
+        learnt = []
+        for recipe in recipes:
+            own = train
+            if train is not None and train.checkpoint_dir is not None:  # members have networks of the same names
+                own = replace(train, checkpoint_dir=f"{train.checkpoint_dir}/{recipe.name}")
+            learnt.append(recipe.learn(series, seed=seed, train=own, callbacks=callbacks))
         training = {recipe.name: said for recipe, (_, said) in zip(recipes, learnt, strict=True)}
         return EnsembleCore(self, [core for core, _ in learnt], channels=channels), training
 

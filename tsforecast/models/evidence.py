@@ -6,6 +6,7 @@ import numpy as np
 
 from tsforecast.panel import FloatArray
 
+BAND_LEVELS = np.linspace(0.0, 1.0, 201)  # of held-out residuals that are remembered, for bands of any coverage
 LEAST_SPREAD = 1e-3  # of a kind of evidence, as a share of its mean deviation: evidence that is mostly 0 has no MAD
 CHANNEL_SHARE = 0.1  # of the channels, those with the highest scores, that make the score of a step
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from tsforecast.anomaly.report import BoolArray
 from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, OptionError, UnknownModel
 from tsforecast.models.base import FORMAT, MANIFEST, WEIGHTS
 from tsforecast.models.detector import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from tsforecast.anomaly.report import AnomalyReport
     from tsforecast.models.stream import DetectorStream
 
-BAND_LEVELS = np.linspace(0.0, 1.0, 201)  # of the held-out residuals that are remembered, for bands of any level
+FIRST_WIDTHS, LEAST_FIRST = 2, 32  # windows, rows, of a series that the fit has not seen, before it is judged
 LEAST_OWN_UNITS, OWN_UNIT_WIDTHS = 200, 4  # steps, and windows, from which on judged rows have units of their own
 LEAST_SCALE = 1e-2  # standard deviation of a channel that never changed, as a share of its height
 
@@ -91,6 +92,7 @@ class Memory:
     tail_times: TimeArray  # (R,)
     units: FloatArray  # (2, 2, K, C): causal and revised; median and median absolute deviation
     scores: FloatArray  # (2, n) causal and revised scores of held-out rows, in time order
+    vouched: BoolArray  # (n,) scores of rows that feedback calls ordinary, whatever they look like
     residuals: FloatArray  # (201, C) quantiles BAND_LEVELS of held-out value - expected, standardised
 
     @property
@@ -133,11 +135,16 @@ class FittedDetector:
     # Scores
 
     def memory_of(self, series_id: str, values: FloatArray) -> Memory:
-        """What is remembered of a series; of one that the fit has not seen, the scale of its own `values` (T, C)."""
+        """What is remembered of a series; of one that the fit has not seen, the scale of the first of its `values` (T, C)."""
         known = self.memories.get(series_id)
         if known is not None:
             return known
-        return replace(self.pooled, scale=Scale.of(values))
+        return replace(self.pooled, scale=Scale.of(values[: self.first_rows]))
+
+    @property
+    def first_rows(self) -> int:
+        """Rows of a series that the fit has not seen which give its scale, and are not judged."""
+        return max(FIRST_WIDTHS * self.core.width, LEAST_FIRST)
 
     def series_scores(self, panel: Panel, series: int, memory: Memory, values: FloatArray | None = None) -> SeriesScores:
         """Scores of one series of `panel`, or of other `values` (T, C) in its place.
@@ -145,7 +152,11 @@ class FittedDetector:
         Where the rows follow those of the fit without a gap, their windows look back on these.
         """
         rows, before = self.looking_back(panel, series, memory, values)
-        return self._scored(self.core.evidence(rows), memory, before)
+        found = self._scored(self.core.evidence(rows), memory, before)
+        if panel.series_ids[series] not in self.memories:
+            for array in (found.causal, found.causal_channels, found.expected):
+                array[: self.first_rows] = np.nan
+        return found
 
     def looking_back(self, panel: Panel, series: int, memory: Memory, values: FloatArray | None = None) -> tuple[Rows, int]:
         """(standardised rows of one series behind those remembered, how many of them are remembered)."""
@@ -394,6 +405,7 @@ def _stacked(memories: Sequence[Memory]) -> dict[str, np.ndarray]:
         "memory.tail_rows": np.asarray([len(one.tail) for one in memories]),
         "memory.is_integer": np.asarray([memories[0].tail_times.dtype.kind != "M"], dtype=np.int64),
         "memory.scores": np.concatenate([one.scores for one in memories], axis=1),
+        "memory.vouched": np.concatenate([one.vouched for one in memories]).astype(np.int8),
         "memory.score_rows": np.asarray([one.scores.shape[1] for one in memories]),
     }
 
@@ -412,6 +424,7 @@ def _unstacked(arrays: Mapping[str, np.ndarray], count: int) -> list[Memory]:
             tail=arrays["memory.tail"][rows[i] : rows[i + 1]],
             tail_times=times[rows[i] : rows[i + 1]],
             scores=arrays["memory.scores"][:, scores[i] : scores[i + 1]],
+            vouched=arrays["memory.vouched"][scores[i] : scores[i + 1]] != 0,
         )
         for i in range(count)
     ]

@@ -276,6 +276,8 @@ def generate(detector: "FittedDetector", steps: int, *, count: int = 1, seed: in
         known = ", ".join(map(repr, ids[:5])) + (" …" if len(ids) > 5 else "")
         raise OptionError(f"no series {series_id!r} in the fit, which had {known}", field="series_id")
     core: Any = detector.core
+    if series_id is not None and ids.index(series_id) not in core.bank.owner:
+        raise OptionError(f"series {series_id!r} was too short for a window, so nothing like it is known", field="series_id")
     draws = np.random.default_rng(seed)
     homes = core.bank.owner[draws.integers(len(core.bank.owner), size=count)]
     if series_id is not None:

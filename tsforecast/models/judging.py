@@ -21,13 +21,13 @@ from tsforecast.anomaly.report import (
 )
 from tsforecast.errors import OptionError
 from tsforecast.models.detector import channel_values
+from tsforecast.models.evidence import BAND_LEVELS
 from tsforecast.models.explaining import Judged, explained
 from tsforecast.panel import FloatArray, Panel, TimeArray
 
 if TYPE_CHECKING:
     from tsforecast.models.fitted_detector import FittedDetector, Memory, SeriesScores
 
-BAND_LEVELS = np.linspace(0.0, 1.0, 201)  # of the residuals that a detector remembers
 LEAST_GAP = 3  # missing steps in a row that are an event, or half a window where that is more
 MOST_EXPLAINED = 200  # events of a report that are explained, the most severe ones
 LEAST_OWN_SCORES = 200  # of a series, from which on who looks back judges each among all of them
@@ -40,6 +40,23 @@ def rules_of(alarms: AlarmRules | None, sensitivity: float | None) -> AlarmRules
         raise OptionError(f"alarms must be AlarmRules, got {type(alarms).__name__}", field="alarms")
     rules = alarms or AlarmRules()
     return rules if sensitivity is None else replace(rules, sensitivity=sensitivity)
+
+
+def in_zone(rules: AlarmRules, zone: str | None) -> AlarmRules:
+    """The rules with windows to be ignored as instants: texts and naive datetimes are meant on the wall clock of `zone`."""
+    if zone is None or not rules.ignore:
+        return rules
+    import pandas as pd
+
+    def instant(moment: Any) -> Any:
+        if isinstance(moment, int | np.integer | np.datetime64):
+            return moment
+        stamp = pd.Timestamp(moment)
+        if stamp.tzinfo is None:
+            stamp = stamp.tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
+        return stamp.tz_convert("UTC").tz_localize(None).to_datetime64()
+
+    return replace(rules, ignore=tuple((instant(first), instant(last)) for first, last in rules.ignore))
 
 
 def check_level(level: float) -> float:
@@ -66,12 +83,24 @@ class Judgement:
 class SeriesJudge:
     """Calibrator, alarms and gaps of one series."""
 
-    def __init__(self, rules: AlarmRules, *, series_id: str, scores: FloatArray, width: int, **calibration: Any) -> None:
+    def __init__(
+        self,
+        rules: AlarmRules,
+        *,
+        series_id: str,
+        scores: FloatArray,
+        width: int,
+        vouched: BoolArray | None = None,
+        **calibration: Any,
+    ) -> None:
         """Args:
-        scores: of steps that nothing was fitted to; `calibration` may have options of `CalibrationRules`.
+        scores: (n,) of steps that nothing was fitted to; `calibration` may have options of `CalibrationRules`.
+        vouched: (n,) which of them feedback calls ordinary, whatever they look like.
         """
         self.rules, self.series_id, self.width = rules, series_id, width
         self.calibrator = Calibrator(rules.calibration(**calibration), scores=scores, width=width)
+        if vouched is not None and vouched.any():
+            self.calibrator.readmit(np.flatnonzero(vouched) - len(vouched))
         self.machine = AlarmMachine(rules, series_id=series_id, width=width)
         self.gaps = GapWatch(series_id=series_id, least=max(LEAST_GAP, width // 2))
 
@@ -298,7 +327,8 @@ def _judge_series(
     score = scores.revised if revised else scores.causal
     channel_scores = scores.revised_channels if revised else scores.causal_channels
     expected = scores.revised_expected if revised else scores.expected
-    referee, learnt = _referee(detector, memory, rules, series_id, timestamps, score if revised else None)
+    local = in_zone(rules, panel.zone_of(series))
+    referee, learnt = _referee(detector, memory, local, series_id, timestamps, score if revised else None)
     found = referee.update(
         timestamps,
         score=score,
@@ -362,7 +392,8 @@ def _referee(
     if revised is not None and len(known) >= LEAST_OWN_SCORES:
         referee = SeriesJudge(rules, series_id=series_id, scores=known, width=width, window=len(known))
         return referee, np.ones(len(timestamps), dtype=np.bool_)
-    referee = SeriesJudge(rules, series_id=series_id, scores=memory.scores[int(revised is not None)], width=width)
+    scores = memory.scores[int(revised is not None)]
+    referee = SeriesJudge(rules, series_id=series_id, scores=scores, vouched=memory.vouched, width=width)
     if not len(memory.tail_times):
         return referee, np.zeros(len(timestamps), dtype=np.bool_)
     learnt: BoolArray = np.less_equal(timestamps, memory.tail_times[-1])

@@ -26,6 +26,7 @@ from tsforecast.models.judging import (
     SeriesJudge,
     band,
     check_level,
+    in_zone,
     main_residual,
     nothing_seen,
     reasons,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 STATE, STATE_ARRAYS, FORMAT = "stream.json", "stream.safetensors", 1
 REMEMBERED = 1_000  # newest answers that are given again when their values are sent again
 MOST_SKIPPED = 100_000  # steps between two values that are taken for a gap and not for a mistake
-FIRST_WIDTHS, LEAST_FIRST = 2, 32  # windows, rows, of a series that the fit has not seen, before it is judged
+AT_ONCE = 20_000  # values that are judged together
 BLOCK = 32  # revised scores that are worked out together, at least
 
 
@@ -83,7 +84,7 @@ class DetectorStream:
         self.detector, self.series_id, self.rules, self.level = detector, series_id, rules, level
         self.memory: Memory = detector.memory_of(series_id, np.zeros((0, channels)))
         self.known = series_id in detector.memories
-        self.first_rows, self.scaled = max(FIRST_WIDTHS * detector.core.width, LEAST_FIRST), False
+        self.first_rows, self.scaled = detector.first_rows, False
         core = detector.core
         read = core.reach + 2 * core.delay + max(core.delay, BLOCK)
         self.kept = max(read, (LOOKED_AT + 10) * core.width)  # rows that any later answer may read
@@ -93,12 +94,19 @@ class DetectorStream:
         self.times: TimeArray = self.memory.tail_times[:0]
         self.rows = 0  # judged so far
         self.final = 0  # of these, with a revised score
-        self.judge = SeriesJudge(rules, series_id=series_id, scores=self.memory.scores[0], width=core.width)
+        self.judge = SeriesJudge(
+            in_zone(rules, detector.facts.tz),
+            series_id=series_id,
+            scores=self.memory.scores[0],
+            vouched=self.memory.vouched,
+            width=core.width,
+        )
         self.answers: OrderedDict[int, Point] = OrderedDict()
         self.events: OrderedDict[str, Event] = OrderedDict()  # newest ones
         if self.known and len(self.memory.tail_times):
             self.values, self.times = self.memory.tail.copy(), self.memory.tail_times.copy()
         self.expected = np.full(self.values.shape, np.nan)
+        self.channel_scores = np.full(self.values.shape, np.nan)  # the same
         self.history = len(self.values)  # rows at the front of the ring that were not judged here
 
     # Values
@@ -117,6 +125,10 @@ class DetectorStream:
         """
         given = self._checked(values)
         times = self._times_of(timestamps, len(given))
+        pieces = [slice(first, first + AT_ONCE) for first in range(0, len(given), AT_ONCE)]
+        return _together([self._update(given[one], times[one]) for one in pieces or [slice(0, 0)]])
+
+    def _update(self, given: FloatArray, times: TimeArray) -> Update:
         new = np.ones(len(given), dtype=np.bool_)
         if len(self.times) and len(given):
             new = np.greater(times, self.times[-1])
@@ -240,10 +252,11 @@ class DetectorStream:
             first = min(max(self.first_rows - self.rows, 0), n) if self.scaled else n
             score[:first], channel_scores[:first], expected[:first] = np.nan, np.nan, np.nan
         self.expected = np.concatenate([self.expected, expected])
+        self.channel_scores = np.concatenate([self.channel_scores, channel_scores])
         residual = main_residual(rows, expected, channel_scores, memory.scale.deviation)
         found = self.judge.update(moments, score=score, residual=residual, missing=nothing_seen(rows))
         self.rows += n
-        events = self._told(found.changes, channel_scores)
+        events = self._told(found.changes)
         lower, upper = band(expected, memory, self.level)
         severity, reason = severity_of(found.p_value), reasons(rows, score, found.p_value)
         current = self.judge.machine.event()
@@ -285,7 +298,7 @@ class DetectorStream:
             self.memory = self.detector.memory_of(self.series_id, self.values[: self.first_rows])
             self.scaled = True
 
-    def _told(self, changes: Sequence[Change], channel_scores: FloatArray) -> list[Event]:
+    def _told(self, changes: Sequence[Change]) -> list[Event]:
         """Events that changed, with their kind where their rows are still here."""
         core, offset = self.detector.core, self.rows - (len(self.values) - self.history)
         found: dict[str, Event] = {}
@@ -294,7 +307,8 @@ class DetectorStream:
             if event.kind not in ("gap", "level shift"):
                 first = event.first_row - offset
                 if first >= 0:
-                    main = int(np.where(np.isfinite(channel_scores), channel_scores, -np.inf).max(axis=0).argmax())
+                    inside = self.channel_scores[self.history + first : self.history + event.last_row - offset + 1]
+                    main = int(np.where(np.isfinite(inside), inside, -np.inf).max(axis=0).argmax())
                     moved = replace(event, first_row=first, last_row=event.last_row - offset)
                     columns = self.values[self.history :, main], self.expected[self.history :, main]
                     kind = with_kind(moved, *columns, width=core.width, season=self.detector.facts.season).kind
@@ -339,6 +353,7 @@ class DetectorStream:
             gone = len(self.values) - self.kept
             self.values, self.times = self.values[gone:].copy(), self.times[gone:].copy()
             self.expected = self.expected[gone:].copy()
+            self.channel_scores = self.channel_scores[gone:].copy()
             self.history = max(self.history - gone, 0)
 
     # Storage
@@ -351,7 +366,12 @@ class DetectorStream:
         target.mkdir(parents=True, exist_ok=True)
         arrays, values = self.judge.state()
         stored = {f"judge.{name}": array for name, array in arrays.items()}
-        stored |= {"values": self.values, "expected": self.expected, "times": self.times.astype(np.int64)}
+        stored |= {
+            "channel_scores": self.channel_scores,
+            "values": self.values,
+            "expected": self.expected,
+            "times": self.times.astype(np.int64),
+        }
         stored |= _answers_to_arrays(list(self.answers.values()), len(self.detector.facts.channels))
         memory = self.memory.scale
         stored |= {"mean": memory.mean, "deviation": memory.deviation}
@@ -366,6 +386,7 @@ class DetectorStream:
             "final": self.final,
             "history": self.history,
             "scaled": self.scaled,
+            "sensitivity": self.rules.sensitivity,
             "reasons": [point.reason for point in self.answers.values()],
             "event_ids": [point.event_id for point in self.answers.values()],
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -421,12 +442,17 @@ def _restore(stream: DetectorStream, folder: Path) -> None:
             raise ArtifactError(f"{folder} has format {state['format']}, this version reads up to {FORMAT}; upgrade tsforecast")
         if state["detector"] != stream.detector.fingerprint or state["series_id"] != stream.series_id:
             raise ArtifactError(f"{folder} is the stream of {state['series_id']!r} by another detector; open a new stream")
+        if state["sensitivity"] != stream.rules.sensitivity:
+            raise ArtifactError(
+                f"{folder} is a stream with sensitivity {state['sensitivity']}, not {stream.rules.sensitivity}; open it with that"
+            )
         if hashlib.sha256(data).hexdigest() != state["sha256"]:
             raise ArtifactError(f"{folder / STATE_ARRAYS} does not match its checksum; open a new stream")
         arrays = from_bytes(data)
         own = {name.removeprefix("judge."): array for name, array in arrays.items() if name.startswith("judge.")}
         stream.judge = SeriesJudge.from_state(stream.rules, own, state["judge"])
         stream.values, stream.expected = arrays["values"].copy(), arrays["expected"].copy()
+        stream.channel_scores = arrays["channel_scores"].copy()
         times = arrays["times"].copy()
         stream.times = times if isinstance(stream.detector.facts.freq, int) else times.view("M8[ns]")
         stream.rows, stream.final, stream.history = int(state["rows"]), int(state["final"]), int(state["history"])
@@ -435,6 +461,20 @@ def _restore(stream: DetectorStream, folder: Path) -> None:
         stream.answers = _answers_from_arrays(arrays, state, stream.times.dtype)
     except (AttributeError, KeyError, OptionError, SafetensorError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder} is damaged: {error!r}; open a new stream") from error
+
+
+def _together(updates: Sequence[Update]) -> Update:
+    """Updates in a row as one; of an event its newest state."""
+    if len(updates) == 1:
+        return updates[0]
+    events = {event.id: event for one in updates for event in one.events}
+    return Update(
+        points=tuple(point for one in updates for point in one.points),
+        revised=tuple(pair for one in updates for pair in one.revised),
+        events=tuple(events.values()),
+        skipped=sum(one.skipped for one in updates),
+        outdated=sum(one.outdated for one in updates),
+    )
 
 
 def _moments_of(timestamps: Any, *, is_integer: bool, series_id: str) -> TimeArray:
