@@ -218,8 +218,13 @@ class FittedDetector:
             rows = slice(int(panel.offsets[series]), int(panel.offsets[series + 1]))
             memory = self.memory_of(series_id, channel_values(panel, series))
             looking_back, before = self.looking_back(panel, series, memory)
-            scored = self._scored(self.core.evidence_alone(looking_back), memory, before)
-            found[rows] = scored.revised if revised else scored.causal
+            evidence = self.core.evidence_alone(looking_back)
+            part = (evidence.revised if revised else evidence.causal)[:, before:]
+            units = self._units_looking_back(part, memory) if revised else memory.units[0]
+            score = over_channels(in_units(part, units, self.core.weights))
+            if not revised and series_id not in self.memories:
+                score[: self.first_rows] = np.nan
+            found[rows] = score
         return found
 
     def score(self, panel: Panel, **how: Any) -> "AnomalyReport":
