@@ -164,12 +164,15 @@ class Streams:
             if one is None or reset:
                 if one is not None:
                     one.dropped = True
+                if reset and self.folder is not None:  # else a restart would bring back what was to be forgotten
+                    shutil.rmtree(self._folder_of(key), ignore_errors=True)
                 one = self._opened(key, model.detector, rules=rules, level=level, reset=reset)
                 self._open[key] = one
             self._open.move_to_end(key)
             one.users += 1
-            self._drop_oldest()
         try:
+            with self._table:
+                self._drop_oldest()
             with one.lock:
                 _check_same(one, rules, level)
                 yield one
@@ -245,10 +248,16 @@ class Streams:
         for key in list(self._open):
             if size <= self.capacity:
                 return
-            if not self._open[key].users:
-                gone = self._open.pop(key)
-                size -= _size(gone)
+            gone = self._open[key]
+            if gone.users:
+                continue
+            try:
                 self._write(gone)
+            except OSError as error:  # it stays here, where it is not lost
+                log.error("a stream cannot be written and stays in memory: %s", error)
+                continue
+            del self._open[key]
+            size -= _size(gone)
 
     def _folder_of(self, key: Key) -> Path:
         """Of a name that no id can leave: a digest."""

@@ -48,7 +48,8 @@ def run(work: Workspace) -> JobResult:
         plan=plan,
     )
     result = each_model(work, recipe.models, "detect", lambda work, model: detect_one(work, model, case))
-    note_judged(work, plan, panel)
+    if recipe.models[0].label not in result.failed:  # else its rows are judged again by the next run, none is lost
+        note_judged(work, plan, panel)
     deliver(work)
     return result
 

@@ -38,7 +38,7 @@ from tsforecast.models.base import Epoch
 from tsforecast.models.detector import Detector
 from tsforecast.models.detector_fitting import recalibrated
 from tsforecast.models.fitted_detector import FittedDetector
-from tsforecast.models.registry import build_detector, detector_class
+from tsforecast.models.registry import build_detector, detector_class, model_class
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import IntArray, Panel
 
@@ -175,10 +175,30 @@ def _recipe(asked: DetectRequest) -> Detector:
         if wrong is not None:
             message = f"must be {wrong[1]}; GET /v1/models/{asked.model} lists the options"
             raise invalid([FieldError(field=f"options.{wrong[0]}", message=message)])
-        return build_detector(asked.model, **asked.options)
+        recipe = build_detector(asked.model, **asked.options)
+        _refuse_slow(recipe)
+        return recipe
     except OptionError as error:
         field = "model" if error.field == "model" else f"options.{error.field}"
         raise invalid([FieldError(field=field, message=str(error))]) from error
+
+
+def _refuse_slow(recipe: Detector) -> None:
+    """Refuse forecasters that are fitted again at each step: a request could not end them.
+
+    Raises:
+        OptionError: there is one, alone or in an ensemble.
+    """
+    for one in getattr(recipe, "recipes", lambda: (recipe,))():
+        forecaster = getattr(one, "forecaster", None)
+        if forecaster is None:
+            continue
+        about = model_class(forecaster).about
+        if about.scope == "local" or not about.needs_training:
+            how = "use one that is trained over all series, such as 'linear', 'mlp' or 'gru'"
+            raise OptionError(
+                f"{forecaster!r} is fitted again at each step, which takes too long in a request; {how}", field="forecaster"
+            )
 
 
 def _fitted(asked: DetectRequest, recipe: Detector, group: LabelledGroup, services: Services, until: float) -> FittedDetector:

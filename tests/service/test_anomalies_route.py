@@ -335,3 +335,11 @@ def test_answers_match_the_documented_schemas(served: Any) -> None:
     anomaly_schemas.EventList.model_validate(client.get("/v1/anomalies/events").json(), strict=True)
     said = {"model": "load", "series": "a", "start": moment(345), "end": moment(376), "label": "true alarm"}
     anomaly_schemas.FeedbackAnswer.model_validate(client.post("/v1/anomalies/feedback", json=said).json(), strict=True)
+
+
+def test_a_forecaster_that_is_fitted_at_each_step_is_refused(served: Any) -> None:
+    body = {"series": [part(0, 200)], "model": "forecast_residual", "options": {"forecaster": "auto_ets"}}
+    answer = served().post("/v1/anomalies", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "options.forecaster"
+    assert "fitted again at each step" in answer.json()["errors"][0]["message"]

@@ -320,6 +320,9 @@ def _pooled(panel: Panel) -> Panel:
     target = panel.target[order]
     seen = np.bincount(places, weights=~np.isnan(target), minlength=length) > 0
     total = np.bincount(places, weights=np.nan_to_num(target), minlength=length)
+    if np.isinf(total).any():
+        message = "repair 'min_length': the sum of the short series is beyond the largest number; use policy 'drop'"
+        raise SchemaError(message, field="policy")
     return Panel(
         series_ids=(POOLED,),
         offsets=np.array([0, length]),
