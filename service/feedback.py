@@ -76,15 +76,22 @@ class Feedback:
         """Remember it: (what is remembered now, whether that is new). The same once more changes nothing."""
         with self._lock:
             known = self._verdicts.get(verdict.key)
-            if known is not None and replace(known, at=verdict.at) == verdict:
+            if known is not None and replace(known, at=verdict.at) == verdict and self._newest_on(verdict) is known:
                 return known, False
             if self.folder is not None:
+                torn = _is_torn(self.folder / FILE)  # by a crash: its rest must not swallow this verdict
                 with (self.folder / FILE).open("a", encoding="utf-8") as file:
-                    file.write(_line(verdict))
+                    file.write(("\n" if torn else "") + _line(verdict))
                     file.flush()
                     os.fsync(file.fileno())
             self._keep(verdict)
             return verdict, True
+
+    def _newest_on(self, verdict: Verdict) -> Verdict | None:
+        """The last verdict on the same steps, whether it named them or their event."""
+        same = (verdict.model, verdict.unique_id, verdict.start, verdict.end)
+        newest_first = reversed(self._verdicts.values())
+        return next((one for one in newest_first if (one.model, one.unique_id, one.start, one.end) == same), None)
 
     def _keep(self, verdict: Verdict) -> None:
         self._verdicts.pop(verdict.key, None)
@@ -157,3 +164,12 @@ def _line(verdict: Verdict) -> str:
 
 def _verdict(said: dict[str, Any]) -> Verdict:
     return Verdict(**said | {"label": "true alarm" if said["label"] else "false alarm"})
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the last line of a file has no end."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
