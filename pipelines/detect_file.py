@@ -158,6 +158,8 @@ def load(reference: str) -> "FittedDetector":
 def _moment(text: str | None, panel: Panel) -> Any:
     """--since as the panel stores moments; without a zone it is on the panel's wall clock.
 
+    A time that this clock shows twice is the first of the two; one that it skips is the moment after the gap.
+
     Raises:
         OptionError: it is none.
     """
@@ -176,7 +178,7 @@ def _moment(text: str | None, panel: Panel) -> Any:
             f"--since must be a timestamp such as 2024-01-31 or 2024-01-31T06:00, got {text!r}", field="since"
         ) from error
     if moment.tz is None and panel.tz is not None:
-        moment = moment.tz_localize(panel.tz)
+        moment = moment.tz_localize(panel.tz, ambiguous=True, nonexistent="shift_forward")
     return (moment if moment.tz is None else moment.tz_convert("UTC").tz_localize(None)).to_datetime64()
 
 
@@ -201,7 +203,9 @@ def _write(args: argparse.Namespace, report: "AnomalyReport", labels: IntArray |
             aside.write_text(text, encoding="utf-8")
     elif args.events:
         write_frame(report.events_frame(), Path(args.events))
-    if args.plot:
+    if args.plot and not len(report):
+        print(f"tsforecast: no step was judged, so there is nothing to draw in {args.plot}", file=sys.stderr)
+    elif args.plot:
         from tsforecast.plots import save
         from tsforecast.plots_anomaly import score_chart
 

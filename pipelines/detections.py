@@ -29,7 +29,7 @@ NEVER = np.iinfo(np.int64).min
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """What a run is about, the same for all its models."""
+    """What a run is about, the same for all its models but for the plan, which is that of one model when it judges."""
 
     panel: Panel  # channels of all rows up to the moment
     labels: IntArray | None  # (N,) 1 = known to be anomalous; for scores only

@@ -1,6 +1,10 @@
-"""A file of what people said of alarms -> one number per row of a panel: 1 anomalous, -1 ordinary, 0 nothing known."""
+"""A file of what people said of alarms -> one number per row of a panel: 1 anomalous, -1 ordinary, 0 nothing known.
+
+The file is CSV, Parquet, or JSON lines (.jsonl) as the service keeps them.
+"""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +12,7 @@ import numpy as np
 
 from pipelines.as_of import parse_times
 from pipelines.io import read_frame
-from tsforecast.errors import SchemaError
+from tsforecast.errors import DataError, SchemaError
 from tsforecast.panel import IntArray, Panel
 
 if TYPE_CHECKING:
@@ -35,13 +39,14 @@ def read_feedback(path: Path, panel: Panel) -> IntArray:
     known = np.zeros(len(panel.target), dtype=np.int64)
     if not path.is_file():
         return known
-    frame = read_frame(path, field="feedback.path")
+    as_lines = path.suffix == ".jsonl"
+    frame = _lines(path) if as_lines else read_frame(path, field="feedback.path")
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         has = ", ".join(map(str, frame.columns))
         raise SchemaError(f"{path} has no column {missing[0]!r} (feedback.path); it has {has}", field="feedback.path")
     places = {series_id: i for i, series_id in enumerate(panel.series_ids)}
-    spans = [_moments(frame, name, panel, path) for name in ("start", "end")]
+    spans = [(_stamps if as_lines else _moments)(frame, name, panel, path) for name in ("start", "end")]
     said = frame["label"].map(str).str.strip().str.lower().map(WORDS)
     for row, series_id in enumerate(frame["unique_id"].map(str)):
         if said.isna().iloc[row]:
@@ -57,6 +62,56 @@ def read_feedback(path: Path, panel: Panel) -> IntArray:
         times = panel.timestamps[first : panel.offsets[series + 1]]
         known[first + np.searchsorted(times, start) : first + np.searchsorted(times, end, side="right")] = said.iloc[row]
     return known
+
+
+def _lines(path: Path) -> "pd.DataFrame":
+    """JSON lines, as the service keeps them, with the values as they are; what they say beside COLUMNS is left out.
+
+    A last line without an end that cannot be read is being written at this moment, and is left to the next run.
+    """
+    import pandas as pd
+
+    found: list[list[Any]] = []
+    try:
+        *lines, rest = path.read_text(encoding="utf-8").split("\n")  # no other line end: an id may hold U+2028
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON lines: {error}", field="feedback.path") from error
+    for line in (one for one in (*lines, rest) if one.strip()):
+        try:
+            said = json.loads(line)
+        except ValueError as error:
+            if line is rest:
+                break
+            raise _refused(path, len(found), f"is no JSON: {error}") from error
+        missing = [name for name in COLUMNS if not isinstance(said, dict) or name not in said]
+        if missing:
+            raise _refused(path, len(found), f"has no {missing[0]!r}; each line is an object with {', '.join(COLUMNS)}")
+        found.append([said[name] for name in COLUMNS])
+    return pd.DataFrame(found, columns=pd.Index(COLUMNS), dtype=object)
+
+
+def _stamps(frame: "pd.DataFrame", name: str, panel: Panel, path: Path) -> "pd.Series[Any]":
+    """Timestamps or steps of JSON lines, each read alone; None for the series that the panel does not have.
+
+    One file speaks of all series of a service: of some with zones, and of others that count steps.
+    """
+    import pandas as pd
+
+    found: list[Any] = []
+    for row, (series_id, value) in enumerate(zip(frame["unique_id"].map(str), frame[name], strict=True)):
+        if series_id not in panel.series_ids:
+            found.append(None)
+            continue
+        moment: Any = None
+        if panel.is_integer_clock:
+            moment = value if isinstance(value, int) and not isinstance(value, bool) else None
+        elif isinstance(value, str):
+            moment = pd.to_datetime(value, errors="coerce", format="ISO8601")
+        if moment is None or pd.isna(moment):
+            wants = "integer steps" if panel.is_integer_clock else "timestamps"
+            raise _refused(path, row, f"{name} is {value}; the series have {wants}")
+        found.append(moment)
+    return pd.Series(found, dtype=object)
 
 
 def _moments(frame: "pd.DataFrame", name: str, panel: Panel, path: Path) -> "pd.Series[Any]":

@@ -4,8 +4,8 @@ The run before is looked up once and noted in the run folder, so that the same m
 run since.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.files import read_json, write_json
@@ -18,10 +18,15 @@ MARKER = "jobs/detect.json"  # of a run that has ended
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Where a run begins."""
+    """Where a run begins: `of` says it of one model."""
 
     before: str | None  # folder of the run before, beside that of this run; None = this is the first
     until: Mapping[str, int]  # series id -> last step that was judged before, as a whole number
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # label -> before and until, where these are its own
+
+    def of(self, label: str) -> "Plan":
+        """Where the model called `label` begins: after its last run that did not fail; a new one where the run before ended."""
+        return Plan(**self.models.get(label, {"before": self.before, "until": self.until}))
 
 
 def moment_of(as_of: str) -> int:
@@ -49,14 +54,30 @@ def _look_back(work: Workspace) -> dict[str, Any]:
         judged = read_json(path)
         later = judged["moment"] >= now or path.parent == work.folder
         if not later and (best is None or judged["moment"] > best[0]) and (path.parent / MARKER).exists():
-            best = judged["moment"], path.parent.name, judged["until"]
-    return {"before": None, "until": {}} if best is None else {"before": best[1], "until": best[2]}
+            best = judged["moment"], {  # files of older releases have one `until`, which is that of all models
+                "before": path.parent.name, "until": judged["until"], "models": judged.get("models", {})
+            }  # fmt: skip
+    return {"before": None, "until": {}, "models": {}} if best is None else best[1]
 
 
-def note_judged(work: Workspace, plan: Plan, panel: Panel) -> None:
-    """Say that the rows of `panel` are judged, for the run after this one; a series that is gone stays judged as it was."""
+def note_judged(work: Workspace, plan: Plan, panel: Panel, *, labels: Collection[str], failed: Collection[str]) -> None:
+    """Say that the rows of `panel` are judged, for the run after this one; a series that is gone stays judged as it was.
+
+    A model that failed has judged none of them: it begins next time where it began now.
+
+    Args:
+        labels: of all models of the run.
+        failed: those of them that failed.
+    """
     last = dict(zip(panel.series_ids, panel.last_timestamps().astype("int64").tolist(), strict=True))
-    write_json(work.path(JUDGED), {"moment": moment_of(work.as_of), "until": {**plan.until, **last}})
+    models = {}
+    for label in labels:
+        began = plan.of(label)
+        if label in failed:
+            models[label] = {"before": began.before, "until": dict(began.until)}
+        else:
+            models[label] = {"before": work.folder.name, "until": {**began.until, **last}}
+    write_json(work.path(JUDGED), {"moment": moment_of(work.as_of), "until": {**plan.until, **last}, "models": models})
 
 
 def facts_before(work: Workspace, plan: Plan, label: str) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ class DetectOptions:
 class FeedbackOptions:
     """What people said of alarms: rows of unique_id, start, end (both inclusive) and label (true = it was one)."""
 
-    path: str  # CSV or Parquet, relative to the recipe's folder; a file that is not there yet says nothing
+    path: str  # .csv, .parquet or .jsonl (the service's), relative to the recipe's folder; one that is not there yet says nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,6 +28,10 @@ OUTSIDE = (0.3, 0.7)  # median p-value beyond which the scores of a series are n
 LEAST_OF_DRIFT = 200  # scores after the fit that tell whether a series drifts
 WIDTHS_OF_DRIFT = 8  # that they must span, and the held-out scores too: neighbouring scores say the same
 MOST_OF_DRIFT = 1_000  # newest scores that are looked at
+COUNTED = ("unique_id", "rows", "judged_steps", "alarms", "alarms_per_1000", "max_severity")
+AGAINST_LABELS = (
+    "labelled_steps", "vus_pr", "vus_pr_random", "auc_pr", "event_precision", "event_recall", "event_f1", "false_alarms_per_1000",
+)  # fmt: skip
 MANY = 0.5  # share of the series beyond which a detector is out of date
 
 
@@ -68,7 +72,8 @@ def evaluate(report: AnomalyReport, labels: IntArray | None = None) -> Detection
         if labels is not None:
             own |= _against(report, span, labels[span] == 1, mine, sums)
         rows.append(own)
-    frame = pd.DataFrame(rows)
+    names = COUNTED if labels is None else (*COUNTED, *AGAINST_LABELS)  # said, as a report without series has no row to tell
+    frame = pd.DataFrame(rows, columns=pd.Index(names))
     judged = int(frame["judged_steps"].sum())
     total = {"judged_steps": float(judged), "alarms_per_1000": _per_1000(int(frame["alarms"].sum()), judged)}
     if labels is not None:

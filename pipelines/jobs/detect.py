@@ -5,6 +5,7 @@ Only rows that no run for an earlier moment has judged are judged; those before 
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,10 @@ def run(work: Workspace) -> JobResult:
         feedback_digest="" if path is None else digest_of_file(path),
         plan=plan,
     )
-    result = each_model(work, recipe.models, "detect", lambda work, model: detect_one(work, model, case))
-    if recipe.models[0].label not in result.failed:  # else its rows are judged again by the next run, none is lost
-        note_judged(work, plan, panel)
+    result = each_model(
+        work, recipe.models, "detect", lambda work, model: detect_one(work, model, replace(case, plan=plan.of(model.label)))
+    )
+    note_judged(work, plan, panel, labels=[model.label for model in recipe.models], failed=result.failed)
     deliver(work)
     return result
 

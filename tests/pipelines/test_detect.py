@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.files import read_json
-from pipelines.past_runs import moment_of
+from pipelines.files import read_json, write_json
+from pipelines.jobs import detect as detect_job
+from pipelines.past_runs import moment_of, plan_of
 from pipelines.recipe import RecipeFile, read_recipe
 from pipelines.recipe_detect import DetectRecipe
 from pipelines.summary import exit_code, summary_of, to_text
@@ -209,6 +210,46 @@ def test_feedback_masks_the_fit_and_recalibrates_what_is_kept(
     assert rows.tolist() == list(range(889 + PLANTED, 889 + PLANTED + 6))  # series "b" comes after 889 rows of "a"
 
 
+def test_the_json_lines_of_the_service_are_feedback_and_a_later_line_wins(recipe: Write, run: Run, tmp_path: Path) -> None:
+    def line(series_id: str, start: Any, end: Any, label: bool) -> str:
+        said = {
+            "model": "m",
+            "event": None,
+            "at": "2025-02-01",
+            "unique_id": series_id,
+            "start": start,
+            "end": end,
+            "label": label,
+        }
+        return json.dumps(said) + "\n"
+
+    file = recipe(ENERGY, '[feedback]\npath = "feedback.jsonl"')
+    run(file, as_of=FIRST)
+    first = line("b", "2025-01-29T08:00:00", "2025-01-29T13:00:00", False)
+    others = line("counted", 3, 5, True) + line("a", "2025-01-03T00:00:00+00:00", "2025-01-03T05:00:00Z", True)
+    path = tmp_path / "feedback.jsonl"
+    path.write_text(first + others)
+    work = run(file, as_of=SECOND)
+    assert [one["feedback"] for one in planted(events_of(work))] == ["false alarm"]
+    path.write_text(first + others + line("b", "2025-01-29T08:00", "2025-01-29T13:00", True) + '{"model": "m", "uni')
+    work = run(file, as_of=SECOND)  # the last line is being written
+    assert [one["feedback"] for one in planted(events_of(work))] == ["true alarm"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"unique_id": "b", "start": "2025-01-01", "end": "2025-01-02"}\n', "row 0: has no 'label'; each line is an object"),
+        ('\n{"unique_id": "b"\n', "row 0: is no JSON"),
+        ('{"unique_id": "b", "start": 3, "end": 5, "label": true}\n', "row 0: start is 3; the series have timestamps"),
+    ],
+)
+def test_json_lines_that_cannot_be_read_are_named(recipe: Write, run: Run, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "said.jsonl").write_text(text)
+    with pytest.raises(SchemaError, match=words):
+        run(recipe(ENERGY, '[feedback]\npath = "said.jsonl"'), as_of=FIRST)
+
+
 def test_a_false_alarm_is_no_news(recipe: Write, run: Run, tmp_path: Path) -> None:
     file = recipe(ENERGY, '[feedback]\npath = "said.csv"')
     run(file, as_of=FIRST)
@@ -269,6 +310,53 @@ def test_a_model_that_fails_stops_nobody_and_its_label_is_named(recipe: Write, r
     summary = summary_of(work)
     assert list(summary["failed"]["detect"]) == ["pca_remainder"] and exit_code(summary, fail_on_event=True) == 3
     assert "FAILED     detect pca_remainder" in to_text(summary)
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_rows_of_a_run_in_which_the_alarming_model_failed_are_judged_by_its_next_run(
+    recipe: Write, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_first: bool
+) -> None:
+    file = recipe(ENERGY, ENERGY.replace("{ window = 24 }", '{ window = 12 }\nlabel = "short"'))
+    judge = detect_job.detect_one
+
+    def failing(work: Workspace, model: Any, case: Any) -> dict[str, Any]:
+        if model.label == "window_energy":
+            raise ValueError("no memory left")
+        return judge(work, model, case)
+
+    if not at_first:
+        run(file, as_of=FIRST)
+    with monkeypatch.context() as patch:
+        patch.setattr(detect_job, "detect_one", failing)
+        second = run(file, as_of=SECOND)  # has what is planted
+    assert exit_code(summary_of(second)) == 3
+    found = summary_of(run(file, as_of=THIRD))["detections"]
+    assert found["short"]["rows"] == 2 * 144 and found["short"]["how"] == "kept"
+    if at_first:
+        assert (found["window_energy"]["rows"], found["window_energy"]["why"]) == (2 * 889, "first run")
+    else:
+        assert (found["window_energy"]["rows"], found["window_energy"]["how"]) == (2 * 288, "kept")
+        assert found["window_energy"]["detector"] == "2025-01-26/detectors/window_energy"
+        assert len(planted(lines_of(tmp_path))) == 1
+
+
+def test_what_an_older_release_noted_counts_for_all_models(recipe: Write, run: Run, tmp_path: Path) -> None:
+    file = recipe(ENERGY)
+    first = run(file, as_of=FIRST)
+    judged = read_json(first.path("judged.json"))
+    write_json(first.path("judged.json"), {"moment": judged["moment"], "until": judged["until"]})
+    facts = summary_of(run(file, as_of=SECOND))["detections"]["window_energy"]
+    assert (facts["how"], facts["rows"]) == ("kept", 2 * 144)
+    plan = tmp_path / "runs" / "watch" / "2025-02-01" / "plan.json"
+    write_json(plan, {"before": "2025-01-26", "until": judged["until"]})
+    assert plan_of(run(file, as_of=SECOND)).of("window_energy").until == judged["until"]
+
+
+def test_a_model_that_is_new_begins_where_the_run_before_ended(recipe: Write, run: Run) -> None:
+    run(recipe(ENERGY), as_of=FIRST)
+    work = run(recipe(ENERGY, ENERGY.replace("{ window = 24 }", '{ window = 12 }\nlabel = "short"')), as_of=SECOND)
+    facts = summary_of(work)["detections"]["short"]
+    assert (facts["why"], facts["rows"]) == ("new model", 2 * 144)
 
 
 @pytest.mark.parametrize(

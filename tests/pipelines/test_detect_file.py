@@ -103,6 +103,37 @@ def test_parquet_and_a_file_of_one_series_are_read_as_the_other_commands_read_th
     assert code == 0 and ": 1 series, 700 steps, " in out
 
 
+def test_nothing_after_since_is_no_error(call: Callable[..., Called], file: Path, tmp_path: Path) -> None:
+    asked = ("detect", file, "--target", "cpu", *FAST, "--since", "2030-01-01")
+    written = ("--out", tmp_path / "scores.csv", "--events", tmp_path / "events.csv", "--plot", tmp_path / "plot.png")
+    code, out, err = call(*asked, "--labels", "wrong", "--fail-on-event", *written)
+    assert code == 0 and ": 0 series, 0 steps, 0 events" in out and "VUS-PR -" in out
+    assert pd.read_csv(tmp_path / "scores.csv").empty and pd.read_csv(tmp_path / "events.csv").empty
+    assert "nothing to draw" in err and not (tmp_path / "plot.png").exists()
+    said = json.loads(call(*asked, "--json")[1])
+    assert said["events"] == [] and said["scores"] == {"judged_steps": 0.0, "alarms_per_1000": None}
+
+
+@pytest.mark.parametrize(
+    ("since", "first"),
+    [
+        ("2025-03-09T02:30", "2025-03-09T03:00:00-04:00"),  # the clock goes from 2 to 3
+        ("2025-11-02T01:00", "2025-11-02T01:00:00-04:00"),  # the first of the two
+    ],
+)
+def test_since_may_be_a_time_that_the_clock_skips_or_shows_twice(
+    call: Callable[..., Called], tmp_path: Path, since: str, first: str
+) -> None:
+    moment = pd.Timestamp(first).tz_convert("UTC")
+    hours = pd.date_range(moment - pd.Timedelta("600h"), periods=700, freq="h").tz_convert("America/New_York")
+    machine().assign(ds=[one.isoformat() for one in hours]).to_csv(tmp_path / "zoned.csv", index=False)
+    out = tmp_path / "scores.csv"
+    asked = ("--target", "cpu", *FAST, "--tz", "America/New_York", "--since", since, "--out", out)
+    code, _, err = call("detect", tmp_path / "zoned.csv", *asked)
+    assert code == 0, err
+    assert pd.Timestamp(pd.read_csv(out)["ds"].iloc[0]) == moment
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -70,3 +70,15 @@ def test_twice_the_noise_is_drift_and_the_same_noise_is_none() -> None:
         assert drift.drifted is drifted and set(drift.medians) == {"n"}
     few = detector.score(tsforecast.panel_from_frame(more).tail(50), explain=False)
     assert drift_of(detector, few).medians == {}  # too few to tell
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_report_without_series_has_no_alarms_and_a_table_with_the_same_columns(labelled: bool) -> None:
+    panel = tsforecast.panel_from_frame(noise(100))
+    nothing = tsforecast.build_model("window_energy", window=4).fit(panel).score(panel, since=np.datetime64("2030-01-01"))
+    assert len(nothing) == 0
+    found = evaluate(nothing, np.zeros(0, dtype=int) if labelled else None)
+    full = evaluate(report_of(), np.zeros(2 * ROWS, dtype=int) if labelled else None)
+    assert found.per_series.columns.tolist() == full.per_series.columns.tolist() and found.per_series.empty
+    assert found.total["judged_steps"] == 0 and found.total.keys() == full.total.keys()
+    assert all(math.isnan(value) for name, value in found.total.items() if name != "judged_steps")
