@@ -162,12 +162,10 @@ class Streams:
         with self._table:
             one = self._open.get(key)
             if one is None or reset:
-                if one is not None:
-                    one.dropped = True
-                if reset and self.folder is not None:  # else a restart would bring back what was to be forgotten
-                    shutil.rmtree(self._folder_of(key), ignore_errors=True)
-                one = self._opened(key, model.detector, rules=rules, level=level, reset=reset)
-                self._open[key] = one
+                fresh = self._opened(key, model.detector, rules=rules, level=level, reset=reset)
+                if reset:
+                    self._forget(key, one, fresh)
+                self._open[key] = one = fresh
             self._open.move_to_end(key)
             one.users += 1
         try:
@@ -242,6 +240,23 @@ class Streams:
             if verdict.unique_id == one.key[2]:
                 one.tell(verdict)
 
+    def _forget(self, key: Key, before: OpenStream | None, fresh: OpenStream) -> None:
+        """Delete what is stored of a stream: a restart would bring back what was to be forgotten."""
+        with self._disk:  # a write that is under way ends first
+            if before is not None:
+                before.dropped = True
+            if self.folder is None:
+                return
+            stored = self._folder_of(key)
+            for folder in (stored.with_suffix(".old"), stored):
+                try:
+                    shutil.rmtree(folder)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    log.error("a stream that was reset cannot be deleted, it will be written over: %s", error)
+                    fresh.unsaved = True
+
     def _drop_oldest(self) -> None:
         """Let streams go that nobody holds until there are few enough."""
         size = sum(map(_size, self._open.values()))
@@ -253,8 +268,8 @@ class Streams:
                 continue
             try:
                 self._write(gone)
-            except OSError as error:  # it stays here, where it is not lost
-                log.error("a stream cannot be written and stays in memory: %s", error)
+            except Exception:  # it stays here, where it is not lost, and the request of another series goes on
+                log.exception("a stream cannot be written and stays in memory")
                 continue
             del self._open[key]
             size -= _size(gone)
@@ -266,11 +281,13 @@ class Streams:
 
     def _write(self, one: OpenStream) -> None:
         """Write a stream that nobody else uses; aside first, so that a crash leaves the old state or the new one."""
-        if self.folder is None or not one.unsaved or one.dropped:
+        if self.folder is None or not one.unsaved:
             return
         target = self._folder_of(one.key)
         aside, old = target.with_suffix(".new"), target.with_suffix(".old")
         with self._disk:
+            if one.dropped:
+                return
             shutil.rmtree(aside, ignore_errors=True)
             one.stream.save(aside)
             (aside / ABOUT).write_text(json.dumps(_about(one)), encoding="utf-8")

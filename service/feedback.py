@@ -41,7 +41,12 @@ class Verdict:
     @property
     def key(self) -> tuple[str, str, str]:
         """Of what it speaks: an event, which may go on after the verdict, or some steps."""
-        return self.model, self.unique_id, self.event or f"{self.start} to {self.end}"
+        return self.model, self.unique_id, self.event or self.span
+
+    @property
+    def span(self) -> str:
+        """Its steps, written in one way."""
+        return _span(self.start, self.end)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -89,9 +94,10 @@ class Feedback:
 
     def _newest_on(self, verdict: Verdict) -> Verdict | None:
         """The last verdict on the same steps, whether it named them or their event."""
-        same = (verdict.model, verdict.unique_id, verdict.start, verdict.end)
-        newest_first = reversed(self._verdicts.values())
-        return next((one for one in newest_first if (one.model, one.unique_id, one.start, one.end) == same), None)
+        for one in reversed(self._verdicts.values()):
+            if (one.model, one.unique_id) == (verdict.model, verdict.unique_id) and one.span == verdict.span:
+                return one
+        return None
 
     def _keep(self, verdict: Verdict) -> None:
         self._verdicts.pop(verdict.key, None)
@@ -105,12 +111,17 @@ class Feedback:
             return [one for one in self._verdicts.values() if one.model == model]
 
     def label_of(self, event: Mapping[str, Any]) -> str | None:
-        """What was said of an event, as `KnownEvents` has it; None = nothing."""
+        """What was said last of an event, as `KnownEvents` has it, by its id or by its steps; None = nothing."""
         model, series = event["model"], event["series"]
+        keys = {(model, series, name) for name in (event["id"], _span(event["start"], event["end"]))}
         with self._lock:
             by_id = self._verdicts.get((model, series, event["id"]))
-            found = by_id or self._verdicts.get((model, series, f"{event['start']} to {event['end']}"))
-        return None if found is None else found.label
+            if by_id is not None:  # its steps of then; it may have gone on since
+                keys.add((model, series, by_id.span))
+            said = [key for key in keys if key in self._verdicts]
+            if len(said) > 1:
+                said = [next(key for key in reversed(self._verdicts) if key in keys)]
+            return self._verdicts[said[0]].label if said else None
 
     def labels(self, model: str, panel: Panel) -> IntArray | None:
         """What is known of the rows of `panel`, (N,) as in `Detector.fit`; None where nothing is."""
@@ -155,6 +166,11 @@ def rows_between(times: TimeArray, verdict: Verdict, tz: str | None) -> slice:
         return slice(0, 0)
     first, last = (np.array([moment_at(moment, tz)]).astype(times.dtype) for moment in (verdict.start, verdict.end))
     return slice(int(np.searchsorted(times, first)[0]), int(np.searchsorted(times, last, side="right")[0]))
+
+
+def _span(start: str | int, end: str | int) -> str:
+    """Steps as a key; answers write UTC as Z, the reader of requests as +00:00."""
+    return f"{start} to {end}".replace("Z", "+00:00")
 
 
 def _line(verdict: Verdict) -> str:

@@ -23,7 +23,8 @@ class KnownEvents:
     most: int
     _events: "OrderedDict[tuple[str, str, str], dict[str, Any]]" = field(default_factory=OrderedDict)  # latest told last
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _changed: bool = False
+    _changes: int = 0
+    _written: int = 0  # of the changes
 
     def start(self) -> None:
         """Read what was known before; a file that cannot be read is left out, and the log says so."""
@@ -42,7 +43,7 @@ class KnownEvents:
                 key = (model, series, event["id"])
                 self._events.pop(key, None)
                 self._events[key] = {"model": model, "version": version, "series": series, **event}
-                self._changed = True
+                self._changes += 1
             while len(self._events) > self.most:
                 self._events.popitem(last=False)
 
@@ -74,10 +75,11 @@ class KnownEvents:
         if self.folder is None:
             return
         with self._lock:
-            if not self._changed:
+            if self._changes == self._written:
                 return
-            known = list(self._events.values())
-            self._changed = False
+            known, changes = list(self._events.values()), self._changes
         fresh = self.folder / f"{FILE}.tmp"
         fresh.write_bytes(orjson.dumps(known))  # NaN becomes null
         fresh.replace(self.folder / FILE)
+        with self._lock:
+            self._written = max(self._written, changes)

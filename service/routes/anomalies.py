@@ -37,8 +37,9 @@ from tsforecast.errors import ForecastError, HistoryTooShort, OptionError
 from tsforecast.models.base import Epoch
 from tsforecast.models.detector import Detector
 from tsforecast.models.detector_fitting import recalibrated
+from tsforecast.models.ensemble import Ensemble
 from tsforecast.models.fitted_detector import FittedDetector
-from tsforecast.models.registry import build_detector, detector_class, model_class
+from tsforecast.models.registry import available_models, build_detector, detector_class, model_class
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import IntArray, Panel
 
@@ -189,16 +190,20 @@ def _refuse_slow(recipe: Detector) -> None:
     Raises:
         OptionError: there is one, alone or in an ensemble.
     """
-    for one in getattr(recipe, "recipes", lambda: (recipe,))():
+    parts = [("forecaster", recipe)]
+    if isinstance(recipe, Ensemble):
+        parts = [(f"member_options.{one.name}.forecaster", one) for one in recipe.recipes(channels=2)]  # of any number of them
+    for where, one in parts:
         forecaster = getattr(one, "forecaster", None)
-        if forecaster is None:
-            continue
-        about = model_class(forecaster).about
-        if about.scope == "local" or not about.needs_training:
-            how = "use one that is trained over all series, such as 'linear', 'mlp' or 'gru'"
-            raise OptionError(
-                f"{forecaster!r} is fitted again at each step, which takes too long in a request; {how}", field="forecaster"
-            )
+        if forecaster is not None and _fitted_at_each_step(forecaster):
+            allowed = ", ".join(name for name in available_models() if not _fitted_at_each_step(name))
+            message = f"{forecaster!r} is fitted again at each step, which takes too long in a request; allowed are {allowed}"
+            raise OptionError(message, field=where)
+
+
+def _fitted_at_each_step(forecaster: str) -> bool:
+    about = model_class(forecaster).about
+    return about.scope == "local" or not about.needs_training
 
 
 def _fitted(asked: DetectRequest, recipe: Detector, group: LabelledGroup, services: Services, until: float) -> FittedDetector:

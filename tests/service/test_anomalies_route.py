@@ -338,8 +338,25 @@ def test_answers_match_the_documented_schemas(served: Any) -> None:
 
 
 def test_a_forecaster_that_is_fitted_at_each_step_is_refused(served: Any) -> None:
-    body = {"series": [part(0, 200)], "model": "forecast_residual", "options": {"forecaster": "auto_ets"}}
-    answer = served().post("/v1/anomalies", json=body)
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["field"] == "options.forecaster"
-    assert "fitted again at each step" in answer.json()["errors"][0]["message"]
+    client = served()
+    for slow in ("auto_arima", "prophet", "seasonal_naive"):
+        inside = {
+            "members": ["window_energy", "forecast_residual"],
+            "member_options": {"forecast_residual": {"forecaster": slow}},
+        }
+        asked = [
+            ("forecast_residual", {"forecaster": slow}, "options.forecaster"),
+            ("ensemble", inside, "options.member_options.forecast_residual.forecaster"),
+        ]
+        for model, options, field in asked:
+            body = {"series": [part(0, 200)], "model": model, "options": options}
+            [error] = problem(client.post("/v1/anomalies", json=body), 422, "invalid-request")["errors"]
+            assert error["field"] == field and f"{slow!r} is fitted again at each step" in error["message"]
+            allowed = error["message"].split("allowed are ")[1].split(", ")
+            assert {"linear", "mlp", "gru"} < set(allowed) and not {"auto_arima", "prophet", "tsb"} & set(allowed)
+
+
+def test_an_ensemble_may_be_asked_for_by_name(detect: Post) -> None:
+    found = detect(part(0, 120), model="ensemble", options={"members": ["window_energy", "seasonal_residual"]})
+    assert found.status_code == 200, found.text
+    assert found.json()["model"]["architecture"] == "ensemble"

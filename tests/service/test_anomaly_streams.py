@@ -19,6 +19,7 @@ from tests.service.conftest import TestClient
 from tests.service.fakes import panel_of
 from tests.service.test_anomalies_route import HOURS, moment, part, store_detectors, values
 from tests.service.test_forecast_route import problem
+from tsforecast.models.stream import DetectorStream
 
 Serve = Callable[..., TestClient]
 
@@ -198,6 +199,75 @@ def test_a_crash_between_two_renames_loses_nothing(serve: Serve, tmp_path: Path)
     [folder] = (tmp_path / "streams").iterdir()
     folder.rename(folder.with_suffix(".old"))
     assert judged(serve(state_dir=str(tmp_path)), part(310, 311))[0]["stream"]["skipped"] == 0
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise OSError("no space left")
+
+
+def test_a_stream_that_cannot_be_written_stays_in_memory_and_holds_up_no_other(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve(state_dir=str(tmp_path), max_streams=1)
+    streams = client.app.state.services.streams
+    with monkeypatch.context() as full:
+        full.setattr(DetectorStream, "save", refuse)
+        for one in "ab":
+            judged(client, part(300, 305, one))
+        assert "cannot be written and stays in memory" in caplog.text and len(streams) == 2
+        assert [one.users for one in streams._open.values()] == [0, 0]
+    assert judged(client, part(305, 306, "a"))[0]["stream"]["skipped"] == 0  # nothing was lost
+    assert len(streams) == 1  # and it leaves as soon as it can
+
+
+@pytest.mark.parametrize("after", ["", ".old"])
+def test_a_reset_is_not_undone_by_a_restart_when_the_update_after_it_fails(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    judged(serve(state_dir=str(tmp_path)), part(300, 310))
+    serve()
+    [folder] = (tmp_path / "streams").iterdir()
+    folder.rename(folder.with_name(folder.name + after))  # ".old": a crash came between two renames
+    client = serve(state_dir=str(tmp_path))
+    with monkeypatch.context() as broken:
+        broken.setattr(DetectorStream, "update", refuse)
+        body = {"series": [part(310, 311)], "model": "load", "reset": True}
+        assert client.post("/v1/anomalies/score", json=body).status_code == 500
+    assert judged(serve(state_dir=str(tmp_path)), part(310, 311))[0]["stream"]["skipped"] == 10  # it began anew
+
+
+def test_a_reset_that_cannot_delete_is_written_over(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(serve(state_dir=str(tmp_path)), part(300, 310))
+    client = serve(state_dir=str(tmp_path))
+    with monkeypatch.context() as broken:
+        broken.setattr(DetectorStream, "update", refuse)
+        broken.setattr("service.detectors.shutil.rmtree", refuse)
+        body = {"series": [part(310, 311)], "model": "load", "reset": True}
+        assert client.post("/v1/anomalies/score", json=body).status_code == 500
+    assert judged(serve(state_dir=str(tmp_path)), part(310, 311))[0]["stream"]["skipped"] == 10  # it began anew
+
+
+def test_a_stream_that_was_reset_is_not_written_any_more(serve: Serve, tmp_path: Path) -> None:
+    client = serve(state_dir=str(tmp_path))
+    streams = client.app.state.services.streams
+    judged(client, part(300, 310))
+    [before] = streams._open.values()
+    judged(client, part(310, 311), reset=True)
+    streams._write(before)  # by the thread that had found it just before
+    assert list((tmp_path / "streams").iterdir()) == []
+
+
+def test_events_that_could_not_be_written_are_written_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = KnownEvents(folder=tmp_path, most=9)
+    events.told([{"id": "e"}], model="m", version="1", series="a")
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", refuse)
+        with pytest.raises(OSError, match="no space left"):
+            events.save()
+    events.save()
+    later = KnownEvents(folder=tmp_path, most=9)
+    later.start()
+    assert later.of("m", "a", "e") == {"id": "e"}
 
 
 def test_callers_at_once_are_answered_as_if_one_after_the_other(serve: Serve) -> None:
