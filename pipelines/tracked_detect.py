@@ -104,7 +104,7 @@ def register(work: "Workspace", run: "Run", detector: "FittedDetector", model: M
         try:
             before = work.tracker.resolve(f"{name}@champion")
             work.tracker.set_alias(name, "previous", before.version)
-        except UnknownModel:
+        except UnknownModel:  # the first version has none before it
             pass
         work.tracker.set_alias(name, "champion", version.version)
     return version.version

@@ -9,18 +9,18 @@ import orjson
 
 from service.anomaly_request import AnomalySeries
 from service.answers import texts_of
-from service.detectors import OpenStream, as_int
+from service.detectors import OpenStream
 from service.known_events import KnownEvents
 from service.panels import Group
 from tsforecast.anomaly.report import REASONS, AnomalyReport, Event
 from tsforecast.models.detector import channel_values
+from tsforecast.models.judging import NEW_SERIES
 from tsforecast.models.stream import Point
-from tsforecast.panel import FloatArray, Panel
+from tsforecast.panel import FloatArray, Panel, moment_number
 
 EVENT = ("id", "peak_score", "p_value", "severity", "kind", "open", "suppressed", "steps")
 NUMBERS = ("score", "p_value", "severity")
 OLD = "already judged"  # so long ago that the answer is forgotten, or learnt from
-NEW_SERIES = "not in the training data: scaled by its own rows, calibrated on the scores of the other series"
 _REASONS = (None, *REASONS[1:])
 
 
@@ -53,8 +53,8 @@ def judge_new_values(one: OpenStream, panel: Panel, number: int, events: KnownEv
     update, changed = one.update(channel_values(panel, number), moments, explain=explain)
     model, version, series = one.key
     events.told((event_json(event, panel.tz) for event in changed), model=model, version=version, series=series)
-    keys = [as_int(moment) for moment in moments]
-    points = {as_int(point.timestamp): point for point in update.points}
+    keys = [moment_number(moment) for moment in moments]
+    points = {moment_number(point.timestamp): point for point in update.points}
     judged = [points.get(key) for key in keys]
     ids = [event for key in keys for event in one.changed.get(key, ())]
     ids += [point.event_id for point in judged if point is not None and point.event_id is not None]

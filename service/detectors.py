@@ -26,9 +26,9 @@ from service.loaded_models import ServedModel
 from tsforecast.anomaly.alarms import AlarmRules
 from tsforecast.anomaly.report import Event
 from tsforecast.errors import ArtifactError, OptionError
-from tsforecast.models.explaining import Judged, explained
 from tsforecast.models.fitted_detector import FittedDetector
 from tsforecast.models.stream import REMEMBERED, DetectorStream, Update, open_stream
+from tsforecast.panel import moment_number
 
 log = logging.getLogger("service.detectors")
 ABOUT = "about.json"
@@ -57,8 +57,8 @@ class OpenStream:
         found = self.stream.update(values, timestamps)
         if self.stream.rows > rows:
             self.unsaved = True
-            self.changed[as_int(timestamps[-1])] = tuple(event.id for event in found.events)
-            self.revised.update((as_int(moment), score) for moment, score in found.revised)
+            self.changed[moment_number(timestamps[-1])] = tuple(event.id for event in found.events)
+            self.revised.update((moment_number(moment), score) for moment, score in found.revised)
             _shorten(self.changed)
             _shorten(self.revised)
         events = [self._explained(event) if explain else event for event in found.events]
@@ -80,36 +80,9 @@ class OpenStream:
         known = self.explained.get(event.id)
         if known is not None and event.open:
             return replace(event, channels=known.channels, nearest_normal=known.nearest_normal)
-        self.explained[event.id] = found = explained_now(self.stream, event)
+        self.explained[event.id] = found = self.stream.explained(event)
         _shorten(self.explained)
         return found
-
-
-def explained_now(stream: DetectorStream, event: Event) -> Event:
-    """The event with the channels and the ordinary window that the rows still in memory tell."""
-    judged_rows = len(stream.values) - stream.history
-    first = event.first_row - (stream.rows - judged_rows) + stream.history
-    if event.kind == "gap" or first < 0:
-        return event
-    detector, memory = stream.detector, stream.memory
-    rows = stream._rows(memory, len(stream.values))
-    p_value = np.full(len(stream.values), np.nan)
-    for i, moment in enumerate(stream.times[stream.history :].astype(np.int64).tolist(), stream.history):
-        if moment in stream.answers:
-            p_value[i] = stream.answers[moment].p_value
-    judged = Judged(
-        panel_series=0,
-        series_id=stream.series_id,
-        timestamps=stream.times,
-        values=stream.values,
-        scores=detector._scored(detector.core.evidence(rows), memory, 0),
-        revised=False,
-        p_value=p_value,
-        zone=detector.facts.tz,
-    )
-    moved = replace(event, first_row=first, last_row=first + event.steps - 1)
-    found = explained(detector, None, judged, memory, moved)
-    return replace(event, channels=found.channels, nearest_normal=found.nearest_normal)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -366,11 +339,6 @@ def _read(folder: Path, key: Key, detector: FittedDetector) -> OpenStream | None
     except (OSError, KeyError, OptionError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder / ABOUT} is damaged: {error!r}") from error
     return OpenStream(key=key, stream=stream, rules=rules, revised=revised, changed=changed)
-
-
-def as_int(moment: Any) -> Moment:
-    """A timestamp as nanoseconds; a step of an integer clock as it is."""
-    return int(moment.astype("M8[ns]").astype(np.int64)) if isinstance(moment, np.datetime64) else int(moment)
 
 
 def _plain(moment: Any) -> str | int:

@@ -139,6 +139,11 @@ class Panel:
         return replace(self, target=target)
 
 
+def moment_number(moment: np.datetime64 | int | np.integer[Any]) -> int:
+    """A timestamp as nanoseconds since 1970; a step of an integer clock as it is."""
+    return int(moment.astype("M8[ns]").astype(np.int64)) if isinstance(moment, np.datetime64) else int(moment)
+
+
 def zone_fields(zones: Sequence[str]) -> dict[str, Any]:
     """The fields `tz` and `zones` of a panel whose series have the wall clocks `zones` (S,)."""
     if len(set(zones)) == 1:

@@ -10,7 +10,7 @@ Each detector has one configuration for all series. `random` scores are uniform 
 and seed is appended to --out as soon as it is known; what stands there is not measured again. A detector that fails on a
 series has 0 there. Tables are means over series of the means over seeds; intervals are a paired bootstrap over series.
 
---pyod: rows of PyOD's AutoEncoder, VAE and IForest at their defaults, on the windows of the first view of our `autoencoder`,
+--pyod: rows of PyOD's AutoEncoder, VAE and IForest at their defaults, on the first windows of our `autoencoder`,
 fitted on the whole training part, the score of a window spread over its steps as the mean of the windows that cover one. PyOD is
 no dependency of this project: PYTHONPATH has to lead to it (pip install --no-deps --target FOLDER pyod numba llvmlite).
 """
@@ -98,11 +98,10 @@ def scored(series: Labelled, *, revised: FloatArray, causal: FloatArray) -> dict
 
 
 def measure_pyod(run: Run, series: Labelled) -> dict[str, Any]:
-    window, every = first_view(series)
-    train = coarse_windows(series.values[: series.learned, 0], window, every)
-    span = (window - 1) * every
-    before = min(span, series.learned)  # its windows look back into the training part, as ours do
-    test = coarse_windows(series.values[series.learned - before :, 0], window, every)
+    window = first_window(series)
+    train = all_windows(series.values[: series.learned, 0], window)
+    before = min(window - 1, series.learned)  # its windows look back into the training part, as ours do
+    test = all_windows(series.values[series.learned - before :, 0], window)
     model = pyod_model(run.entry.row, run.seed)
     began = time.perf_counter()
     model.fit(train)
@@ -110,33 +109,28 @@ def measure_pyod(run: Run, series: Labelled) -> dict[str, Any]:
     scores = np.asarray(model.decision_function(test), dtype=np.float64)
     done = time.perf_counter()
     steps = len(series.values) - series.learned + before
-    revised = spread(scores, steps, window=window, every=every)[before:]
+    revised = spread(scores, steps, window=window)[before:]
     causal = np.concatenate([np.full(steps - len(scores), np.nan), scores])[before:]
     numbers = scored(series, revised=revised, causal=causal)
-    return numbers | {"fit_s": round(fitted - began, 3), "score_s": round(done - fitted, 3), "width": window * every}
+    return numbers | {"fit_s": round(fitted - began, 3), "score_s": round(done - fitted, 3), "width": window}
 
 
-def first_view(series: Labelled) -> tuple[int, int]:
-    """(points, steps between them) of the first view that our autoencoder has of the series."""
+def first_window(series: Labelled) -> int:
+    """Steps of the first window that our autoencoder has of the series."""
     from tsforecast.nn.config import TrainConfig
 
-    short = TrainConfig(max_epochs=1, steps_per_epoch=1, progress=False)  # the view does not depend on the training
-    view = Entry(row="", detector="autoencoder", options={}).recipe().fit(series.train, train=short).core.views[0]
-    return int(view.window), int(view.every)
+    short = TrainConfig(max_epochs=1, steps_per_epoch=1, progress=False)  # the window does not depend on the training
+    return int(Entry(row="", detector="autoencoder", options={}).recipe().fit(series.train, train=short).core.windows[0])
 
 
-def coarse_windows(values: FloatArray, window: int, every: int) -> FloatArray:
-    """All windows (n, w) of values (T,), a point being the mean of `every` steps."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    count = np.minimum(np.arange(1, len(values) + 1), every)
-    means = (sums[1:] - sums[np.maximum(np.arange(1, len(values) + 1) - every, 0)]) / count if every > 1 else values
-    return np.lib.stride_tricks.sliding_window_view(means, (window - 1) * every + 1)[:, ::every].copy()
+def all_windows(values: FloatArray, window: int) -> FloatArray:
+    """All windows (n, w) of values (T,)."""
+    return np.lib.stride_tricks.sliding_window_view(values, window).copy()
 
 
-def spread(scores: FloatArray, steps: int, *, window: int, every: int) -> FloatArray:
+def spread(scores: FloatArray, steps: int, *, window: int) -> FloatArray:
     """Scores of windows (n,) -> mean of the windows that cover a step, (T,)."""
-    span = (window - 1) * every + 1
-    first = np.maximum(np.arange(steps) - span + 1, 0)
+    first = np.maximum(np.arange(steps) - window + 1, 0)
     last = np.minimum(np.arange(steps), len(scores) - 1)
     sums = np.concatenate([[0.0], np.cumsum(scores)])
     return (sums[last + 1] - sums[first]) / (last + 1 - first)

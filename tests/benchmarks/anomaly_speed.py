@@ -3,7 +3,7 @@
     python tests/benchmarks/anomaly_speed.py [--detectors autoencoder,vae] [--lengths 10000,100000] [--channels 1,8] [--rounds 5]
 
 Both run in this process, in turns (A B A B …), on one thread, and processor time is what counts, so the ratio holds on a
-machine that others use (set OMP_NUM_THREADS=1 for numpy). Bare: for each view of the fitted detector and each channel,
+machine that others use (set OMP_NUM_THREADS=1 for numpy). Bare: for each window length of the fitted detector and each channel,
 `network(values, mask)` in inference mode on chunks of 4,096 windows, which are strided views of the standardised series: what
 no scoring with these networks can save, if it calls them as they are. Ours: `scores` gives the causal and the revised score
 of every step; `score` the whole report with p-values, bands and events (not their explanations). A point is one value of
@@ -57,9 +57,9 @@ def bare(detector: FittedDetector, panel: Panel) -> Callable[[], None]:
     """The forward passes alone; of a detector without a network nothing, so its ratio means nothing."""
     core: Any = detector.core
     parts = getattr(core, "cores", (core,))
-    pairs = [pair for part in parts if hasattr(part, "networks") for pair in zip(part.views, part.networks, strict=True)]
+    pairs = [pair for part in parts if hasattr(part, "networks") for pair in zip(part.windows, part.networks, strict=True)]
     values = detector.memories["a"].scale.standardise(channel_values(panel, 0))
-    columns = [(Column.of(values[:, c], view), network) for view, network in pairs for c in range(values.shape[1])]
+    columns = [(Column.of(values[:, c], window), network) for window, network in pairs for c in range(values.shape[1])]
 
     def run() -> None:
         with torch.inference_mode():

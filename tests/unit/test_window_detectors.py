@@ -9,7 +9,7 @@ import torch
 from tsforecast.errors import HistoryTooShort, OptionError
 from tsforecast.models.autoencoder import Autoencoder
 from tsforecast.models.detector import Rows
-from tsforecast.models.detector_tape import Column, Overlap, Tape, View
+from tsforecast.models.detector_tape import Column, Overlap, Tape
 from tsforecast.models.detector_windows import choose_window, main_period
 from tsforecast.models.evidence import centred_mean, in_units, over_channels, trailing_mean, units_of
 from tsforecast.models.lstm_autoencoder import LSTMAutoencoder
@@ -34,11 +34,11 @@ def waves(steps: int = 300, period: int = 24, seed: int = 0) -> np.ndarray:
     return np.sin(2 * np.pi * np.arange(steps) / period) + 0.1 * np.random.default_rng(seed).normal(size=steps)
 
 
-def untrained(recipe: WindowDetector, *views: View) -> WindowCore:
+def untrained(recipe: WindowDetector, *windows: int) -> WindowCore:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(1)
-        networks = [recipe.make_network(view).eval() for view in views]
-    return recipe.core_class()(recipe=recipe, views=views, networks=networks)
+        networks = [recipe.make_network(window).eval() for window in windows]
+    return recipe.core_class()(recipe=recipe, windows=windows, networks=networks)
 
 
 # Means and units
@@ -128,26 +128,22 @@ def test_too_short_a_history_is_refused_with_what_it_needs() -> None:
         choose_window([rows_of(waves(50))], 30)
 
 
-@pytest.mark.parametrize("every", [1, 3])
-def test_windows_of_a_column_are_the_points_up_to_their_end(every: int) -> None:
-    values, view = np.arange(60.0), View(window=5, every=every)
-    column = Column.of(values, view)
+def test_windows_of_a_column_are_the_steps_up_to_their_end() -> None:
+    values = np.arange(60.0)
+    column = Column.of(values, 5)
     found, seen = column.windows(40, 2)
-    means = trailing_mean(values, every)
-    np.testing.assert_allclose(found[1], means[41 - 4 * every : 42 : every])
+    np.testing.assert_allclose(found[1], values[37:42])
     assert seen.all()
-    assert not Column.of(values, view).windows(0, 1)[1][0, :4].any()  # what lies before the first step is not observed
+    assert not Column.of(values, 5).windows(0, 1)[1][0, :4].any()  # what lies before the first step is not observed
 
 
-@pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("holes", [False, True])
-def test_the_mean_over_windows_agrees_with_a_loop(every: int, holes: bool) -> None:
+def test_the_mean_over_windows_agrees_with_a_loop(holes: bool) -> None:
     draws = np.random.default_rng(2)
     values = draws.normal(size=70)
     if holes:
         values[[8, 30, 31]] = NAN
-    view = View(window=6, every=every)
-    column, overlap = Column.of(values, view), None
+    column = Column.of(values, 6)
     overlap = Overlap(column)
     total, count = np.zeros(70), np.zeros(70)
     for start, size in column.chunks():
@@ -156,7 +152,7 @@ def test_the_mean_over_windows_agrees_with_a_loop(every: int, holes: bool) -> No
         overlap.add(start, said, weight)
         for i in range(size):
             for j in range(6):
-                step = start + i - (5 - j) * every
+                step = start + i - (5 - j)
                 if step >= 0 and weight[j, i] > 0:
                     total[step] += float(said[j, i])
                     count[step] += 1
@@ -167,7 +163,7 @@ def test_the_mean_over_windows_agrees_with_a_loop(every: int, holes: bool) -> No
 def test_training_windows_lie_whole_in_their_series_and_are_half_observed() -> None:
     first, second = np.arange(40.0), 100 + np.arange(30.0)
     second[10:20] = NAN
-    tape = Tape.of([rows_of(first), rows_of(second)], View(window=8), ends=True)
+    tape = Tape.of([rows_of(first), rows_of(second)], 8, ends=True)
     values, seen = tape.gather(np.arange(len(tape)), ends=True, device=torch.device("cpu"))
     assert values.shape == (len(tape), 10)
     assert (seen[:, :8].mean(1) >= 0.5).all()
@@ -238,35 +234,32 @@ def test_the_deviation_of_a_variational_decoder_has_a_floor() -> None:
 
 
 @each_network
-@pytest.mark.parametrize("every", [1, 2])
-def test_evidence_agrees_with_a_loop_over_windows(recipe: WindowDetector, every: int) -> None:
-    view = View(window=16, every=every)
-    core = untrained(recipe, view)
+def test_evidence_agrees_with_a_loop_over_windows(recipe: WindowDetector) -> None:
+    core = untrained(recipe, 16)
     values = waves(120)
     found = core.evidence(rows_of(values))
     network = core.networks[0]
-    means = trailing_mean(values, every)
     total, count = np.zeros(120), np.zeros(120)
-    for t in range(15 * every, 120):
-        window = means[t - 15 * every : t + 1 : every].astype(np.float32)
+    for t in range(15, 120):
+        window = values[t - 15 : t + 1].astype(np.float32)
         with torch.no_grad():
             said = network(torch.from_numpy(window)[None], torch.ones(1, 16))[0].numpy()
         wrong = (said[:16] - window) ** 2
         np.testing.assert_allclose(found.causal[0, t, 0], wrong.mean(), rtol=1e-3, atol=1e-5)
-        if recipe.predicts and t + every < 120:
-            np.testing.assert_allclose(found.causal[1, t + every, 0], (said[17] - means[t + every]) ** 2, rtol=1e-3, atol=1e-5)
+        if recipe.predicts and t + 1 < 120:
+            np.testing.assert_allclose(found.causal[1, t + 1, 0], (said[17] - values[t + 1]) ** 2, rtol=1e-3, atol=1e-5)
         for j in range(16):
-            total[t - (15 - j) * every] += wrong[j]
-            count[t - (15 - j) * every] += 1
-    inside = slice(40 * every, 80)  # whole windows only cover these
-    wanted = centred_mean(total / np.maximum(count, 1), view.span)
-    settled = slice(inside.start + view.span // 2, inside.stop - view.span // 2)
+            total[t - (15 - j)] += wrong[j]
+            count[t - (15 - j)] += 1
+    inside = slice(40, 80)  # whole windows only cover these
+    wanted = centred_mean(total / np.maximum(count, 1), 16)
+    settled = slice(inside.start + 8, inside.stop - 8)
     np.testing.assert_allclose(found.revised[0, settled, 0], wanted[settled], rtol=1e-3, atol=1e-5)
 
 
 @each_network
 def test_the_newest_steps_alone_have_the_evidence_that_they_have_in_the_whole(recipe: WindowDetector) -> None:
-    core = untrained(recipe, View(window=16), View(window=10, every=2))
+    core = untrained(recipe, 16, 10)
     values = waves(200)
     values[[150, 190, 191]] = NAN
     whole = core.evidence(rows_of(values))
@@ -277,7 +270,7 @@ def test_the_newest_steps_alone_have_the_evidence_that_they_have_in_the_whole(re
 
 @each_network
 def test_a_step_that_is_missing_has_no_evidence_and_its_neighbours_do(recipe: WindowDetector) -> None:
-    core = untrained(recipe, View(window=16))
+    core = untrained(recipe, 16)
     values = waves(100)
     values[[50, 51]] = NAN
     found = core.evidence(rows_of(values))
@@ -287,7 +280,7 @@ def test_a_step_that_is_missing_has_no_evidence_and_its_neighbours_do(recipe: Wi
 
 @each_network
 def test_windows_that_are_mostly_missing_are_not_judged(recipe: WindowDetector) -> None:
-    core = untrained(recipe, View(window=16))
+    core = untrained(recipe, 16)
     values = waves(100)
     values[40:70] = NAN
     found = core.evidence(rows_of(values))
@@ -345,7 +338,7 @@ def test_a_vae_fills_holes_before_it_judges_what_is_around_them() -> None:
     series, config = [rows_of(waves(600))], replace(SHORT, max_epochs=12, steps_per_epoch=40)
     recipe = VAE.tiny()
     core, _ = recipe.learn(series, seed=0, train=config, callbacks=())
-    plain = recipe.core_class()(recipe=replace(recipe, rounds=0), views=core.views, networks=core.networks)
+    plain = recipe.core_class()(recipe=replace(recipe, rounds=0), windows=core.windows, networks=core.networks)
     holes = waves(300, seed=4)
     holes[100:300:5] = NAN
     clean = np.isfinite(holes)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tsforecast.anomaly.calibration import CalibrationRules, new_normal_steps
 from tsforecast.anomaly.report import Event, severity_of
 from tsforecast.errors import OptionError
-from tsforecast.panel import FloatArray, TimeArray
+from tsforecast.panel import FloatArray, TimeArray, moment_number
 
 BoolArray = npt.NDArray[np.bool_]
 Moment = str | int | datetime | np.datetime64
@@ -318,7 +318,7 @@ class AlarmMachine:
         last = None
         if self._last is not None:
             last = {name: getattr(self._last, name) for name in (*EVENT_VALUES, "start", "end", "peak")}
-            last |= {name: _as_int(last[name]) for name in ("start", "end", "peak")}
+            last |= {name: moment_number(last[name]) for name in ("start", "end", "peak")}
         values = {
             "series_id": self.series_id,
             "width": self.width,
@@ -350,10 +350,6 @@ class AlarmMachine:
 
 
 EVENT_VALUES = ("id", "series_id", "first_row", "last_row", "peak_score", "p_value", "severity", "kind", "open", "suppressed")
-
-
-def _as_int(moment: np.datetime64 | int) -> int:
-    return int(moment.astype("M8[ns]").astype(np.int64)) if isinstance(moment, np.datetime64) else int(moment)
 
 
 def event_id(series_id: str, start: np.datetime64 | int) -> str:

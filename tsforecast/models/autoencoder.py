@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About
-from tsforecast.models.detector_tape import View
 from tsforecast.models.window_detector import WindowDetector
 from tsforecast.nn.autoencoder import WindowAutoencoder
 
@@ -36,9 +35,9 @@ class Autoencoder(WindowDetector):
     def predicts(self) -> bool:
         return self.ends and self.point_evidence
 
-    def make_network(self, view: View) -> WindowAutoencoder:
+    def make_network(self, window: int) -> WindowAutoencoder:
         return WindowAutoencoder(
-            view.window,
+            window,
             latent=self.latent,
             hidden=self.hidden,
             coder=self.coder,

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -197,24 +198,17 @@ class Predictor(ABC):
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the predictor into `folder` (made if missing) as JSON + safetensors; return the folder."""
-        from safetensors.numpy import save as to_bytes
-
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         (target / FLOW).unlink(missing_ok=True)  # of a flow stored here before: its transforms are not this model's
         arrays, values = self.state()
-        weights = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-        (target / WEIGHTS).write_bytes(weights)
         manifest = {
-            "format": FORMAT,
             "kind": "predictor",
             "model": self.recipe.name,
             "options": asdict(self.recipe),  # type: ignore[call-overload]  # every recipe is a dataclass
             "facts": asdict(self.facts),
             "values": values,
-            "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()},
         }
-        (target / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        write_stored(target, arrays, manifest)
         return target
 
 
@@ -291,39 +285,70 @@ def check_horizon(horizon: int) -> int:
     return int(horizon)
 
 
+def write_stored(target: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> None:
+    """Write what `read_stored` reads into the folder `target`, made if missing."""
+    from safetensors.numpy import save as to_bytes
+
+    target.mkdir(parents=True, exist_ok=True)
+    weights = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    (target / WEIGHTS).write_bytes(weights)
+    whole = {"format": FORMAT, **manifest, "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()}}
+    (target / MANIFEST).write_text(json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_stored(source: Path, what: str, *, how: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(manifest, arrays) of a stored model; `what` it is, and `how` one is stored, for the messages.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, or of a newer format.
+    """
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        manifest = json.loads((source / MANIFEST).read_text())
+        weights = (source / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{source} is not a stored {what}: {error}; save one with {how}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise ArtifactError(f"{source / MANIFEST} is damaged: it says no format; copy the {what} again")
+    if manifest["format"] > FORMAT:
+        raise ArtifactError(f"{source} has format {manifest['format']}, this version reads up to {FORMAT}; upgrade tsforecast")
+    with damage_told(source, what):
+        if hashlib.sha256(weights).hexdigest() != manifest["sha256"][WEIGHTS]:
+            raise ArtifactError(f"{source / WEIGHTS} does not match its checksum in {MANIFEST}; copy the {what} again")
+        return manifest, from_bytes(weights)
+
+
+@contextmanager
+def damage_told(source: Path, what: str) -> Iterator[None]:
+    """Say of whatever goes wrong with a stored model that its files are to blame.
+
+    Raises:
+        ArtifactError: something went wrong.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except UnknownModel as error:
+        raise ArtifactError(f"{source} holds a model this version does not have: {error}; upgrade tsforecast") from error
+    except (AttributeError, KeyError, OptionError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{source / MANIFEST} is damaged: {error!r}; copy the {what} again") from error
+
+
 def load_predictor(folder: str | os.PathLike[str]) -> Predictor:
     """Read what `Predictor.save` wrote, on any machine.
 
     Raises:
         ArtifactError: a file is missing, damaged, of a newer format, or of a model this version does not have.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
     from tsforecast.models.registry import model_class
 
     source = Path(folder)
-    try:
-        manifest = json.loads((source / MANIFEST).read_text())
-        weights = (source / WEIGHTS).read_bytes()
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{source} is not a stored model: {error}; save one with predictor.save(folder)") from error
-    damaged = f"{source / MANIFEST} is damaged"
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-        raise ArtifactError(f"{damaged}: it says no format; copy the model again")
-    if manifest["format"] > FORMAT:
-        raise ArtifactError(f"{source} has format {manifest['format']}, this version reads up to {FORMAT}; upgrade tsforecast")
-    try:
-        if hashlib.sha256(weights).hexdigest() != manifest["sha256"][WEIGHTS]:
-            raise ArtifactError(f"{source / WEIGHTS} does not match its checksum in {MANIFEST}; copy the model again")
+    manifest, weights = read_stored(source, "model", how="predictor.save(folder)")
+    with damage_told(source, "model"):
         recipe_class = model_class(manifest["model"])
         known = {field.name for field in fields(recipe_class)}  # type: ignore[arg-type]  # every recipe is a dataclass
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["options"].items() if k in known}
         facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["facts"].items()}
-        return recipe_class.predictor_class().from_state(
-            recipe_class(**options), Facts(**facts), from_bytes(weights), manifest["values"]
-        )
-    except UnknownModel as error:
-        raise ArtifactError(f"{source} holds a model this version does not have: {error}; upgrade tsforecast") from error
-    except (AttributeError, KeyError, OptionError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{damaged}: {error!r}; copy the model again") from error
+        return recipe_class.predictor_class().from_state(recipe_class(**options), Facts(**facts), weights, manifest["values"])

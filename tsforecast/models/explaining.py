@@ -82,7 +82,6 @@ class NormalWindows:
 class Judged:
     """One series after judgement: what explanations are made from; T rows, C channels."""
 
-    panel_series: int
     series_id: str
     timestamps: TimeArray  # (T,)
     values: FloatArray  # (T, C) in units of the channels
@@ -116,7 +115,7 @@ def label_of(moment: np.datetime64 | int | np.integer[Any], zone: str | None) ->
     return text
 
 
-def explained(detector: "FittedDetector", panel: Any, judged: Judged, memory: "Memory", event: Event) -> Event:
+def explained(detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event) -> Event:
     """The event with its channels and the ordinary window that is nearest to it."""
     rows = slice(event.first_row, event.last_row + 1)
     evidence = np.where(np.isfinite(judged.channel_scores[rows]), judged.channel_scores[rows], 0.0).clip(min=0.0)

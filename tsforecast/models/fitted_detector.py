@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from tsforecast.anomaly.report import BoolArray
-from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, OptionError, UnknownModel
-from tsforecast.models.base import FORMAT, MANIFEST, WEIGHTS
+from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, OptionError
+from tsforecast.models.base import MANIFEST, damage_told, read_stored, write_stored
 from tsforecast.models.detector import (
     Core,
     Detector,
@@ -178,6 +178,10 @@ class FittedDetector:
             season=self.facts.season,
             tz=judged.zone,
         )
+        return self.scores_of(rows, memory)
+
+    def scores_of(self, rows: Rows, memory: Memory) -> SeriesScores:
+        """Scores of standardised rows; nothing before them counts."""
         return self._scored(self.core.evidence(rows), memory, 0)
 
     def _before(self, panel: Panel, series: int, memory: Memory) -> int:
@@ -308,17 +312,10 @@ class FittedDetector:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the detector into `folder` (made if missing) as JSON + safetensors; return the folder."""
-        from safetensors.numpy import save as to_bytes
-
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         arrays, values = self.core.state()
         stored = {f"core.{name}": array for name, array in arrays.items()} | self.normal.arrays()
-        stored |= _stacked([*self.memories.values(), self.pooled])
-        weights = to_bytes({name: np.ascontiguousarray(array) for name, array in stored.items()})
-        (target / WEIGHTS).write_bytes(weights)
         manifest = {
-            "format": FORMAT,
             "kind": "detector",
             "model": self.recipe.name,
             "options": asdict(self.recipe),  # type: ignore[call-overload]  # every recipe is a dataclass
@@ -327,9 +324,8 @@ class FittedDetector:
             "fitted_ids": list(self.fitted_ids),
             "values": values,
             "training": self.training,
-            "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()},
         }
-        (target / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        write_stored(target, stored | _stacked([*self.memories.values(), self.pooled]), manifest)
         return target
 
 
@@ -348,32 +344,17 @@ def load_detector(folder: str | os.PathLike[str]) -> FittedDetector:
     Raises:
         ArtifactError: a file is missing, damaged, of a newer format, or of a model this version does not have.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
     from tsforecast.models.registry import detector_class
 
     source = Path(folder)
-    try:
-        manifest = json.loads((source / MANIFEST).read_text())
-        weights = (source / WEIGHTS).read_bytes()
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{source} is not a stored detector: {error}; save one with detector.save(folder)") from error
-    damaged = f"{source / MANIFEST} is damaged"
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-        raise ArtifactError(f"{damaged}: it says no format; copy the detector again")
-    if manifest["format"] > FORMAT:
-        raise ArtifactError(f"{source} has format {manifest['format']}, this version reads up to {FORMAT}; upgrade tsforecast")
+    manifest, arrays = read_stored(source, "detector", how="detector.save(folder)")
     if manifest.get("kind") != "detector":
         raise ArtifactError(f"{source} holds a {manifest.get('kind')}, not a detector; read it with tsforecast.load_model")
-    try:
-        if hashlib.sha256(weights).hexdigest() != manifest["sha256"][WEIGHTS]:
-            raise ArtifactError(f"{source / WEIGHTS} does not match its checksum in {MANIFEST}; copy the detector again")
+    with damage_told(source, "detector"):
         found = detector_class(manifest["model"])
         known = {field.name for field in fields(found)}  # type: ignore[arg-type]  # every recipe is a dataclass
         options = {name: _tuples(value) for name, value in manifest["options"].items() if name in known}
         recipe = found(**options)
-        arrays = from_bytes(weights)
         *memories, pooled = _unstacked(arrays, len(manifest["series_ids"]) + 1)
         core = found.core_class().from_state(
             recipe, {name[5:]: array for name, array in arrays.items() if name.startswith("core.")}, manifest["values"]
@@ -388,10 +369,6 @@ def load_detector(folder: str | os.PathLike[str]) -> FittedDetector:
             fitted_ids=manifest["fitted_ids"],
             training=manifest["training"],
         )
-    except UnknownModel as error:
-        raise ArtifactError(f"{source} holds a model this version does not have: {error}; upgrade tsforecast") from error
-    except (AttributeError, KeyError, OptionError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{damaged}: {error!r}; copy the detector again") from error
 
 
 def _tuples(value: Any) -> Any:

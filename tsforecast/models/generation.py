@@ -16,7 +16,7 @@ import torch
 
 from tsforecast.errors import OptionError
 from tsforecast.models.detector import Rows
-from tsforecast.models.detector_tape import LEAST_SEEN, Column, View
+from tsforecast.models.detector_tape import LEAST_SEEN, Column
 from tsforecast.models.evidence import trailing_mean
 from tsforecast.nn.autoencoder import VariationalWindowAutoencoder
 from tsforecast.panel import FloatArray, IntArray, Panel
@@ -39,7 +39,7 @@ LARGEST_ERROR = 4.0  # deviations beyond which an error on a window of the fit c
 class Bank:
     """Components of the aggregated posterior: W windows of C channels, D latent numbers; S series of the fit."""
 
-    view: IntArray  # (1,) which network
+    network: IntArray  # (1,) which network
     mean: FloatArray  # (W, C, D)
     deviation: FloatArray  # (W, C, D)
     owner: IntArray  # (W,) series
@@ -60,18 +60,20 @@ class Bank:
         return cls(**{name: one.astype(np.float64) if one.dtype.kind == "f" else one for name, one in stored.items()})
 
     @classmethod
-    def of(cls, networks: Sequence[Any], views: Sequence[View], series: Sequence[Rows]) -> "Bank":
+    def of(cls, networks: Sequence[Any], windows: Sequence[int], series: Sequence[Rows]) -> "Bank":
         """Windows of which each channel is observed for at least half, through the network that errs least."""
-        found = [cls._through(network, view, series, v) for v, (network, view) in enumerate(zip(networks, views, strict=True))]
+        found = [
+            cls._through(network, window, series, v) for v, (network, window) in enumerate(zip(networks, windows, strict=True))
+        ]
         return min(found, key=lambda one: one[0])[1]
 
     @classmethod
     def _through(
-        cls, network: VariationalWindowAutoencoder, view: View, series: Sequence[Rows], number: int
+        cls, network: VariationalWindowAutoencoder, window: int, series: Sequence[Rows], number: int
     ) -> "tuple[float, Bank]":
         """(mean squared error, bank) of one network."""
-        columns = [[Column.of(rows.values[:, c], view) for c in range(rows.values.shape[1])] for rows in series]
-        ends = _spread_out([_ends(own, view) for own in columns], view, channels=len(columns[0]))
+        columns = [[Column.of(rows.values[:, c], window) for c in range(rows.values.shape[1])] for rows in series]
+        ends = _spread_out([_ends(own, window) for own in columns], window, channels=len(columns[0]))
         owner, places = np.repeat(np.arange(len(series)), [len(one) for one in ends]), np.concatenate(ends)
         mean = np.zeros((len(places), len(columns[0]), network.latent))
         deviation, slow = np.ones_like(mean), np.zeros(mean.shape[:2])
@@ -83,8 +85,8 @@ class Bank:
             if not len(mine):
                 continue
             first = places_on_clock(rows.timestamps[:1], rows.freq, rows.tz)[0]
-            phase[mine] = (first + places[mine] - view.span + view.every) % season
-            slow[mine] = np.nan_to_num(trailing_mean(rows.values, SLOW * max(view.span // 2, 1))[places[mine]])
+            phase[mine] = (first + places[mine] - window + 1) % season
+            slow[mine] = np.nan_to_num(trailing_mean(rows.values, SLOW * max(window // 2, 1))[places[mine]])
             for c, column in enumerate(columns[s]):
                 values, seen = (one[torch.from_numpy(places[mine])] for one in column.windows(0, column.steps))
                 with torch.inference_mode():
@@ -94,11 +96,11 @@ class Bank:
                 spectrum[s, c] = _spectrum(((values - said) / sigma).double().numpy(), seen.numpy() > 0)
                 errors.append(float((((values - said) ** 2) * seen).sum() / seen.sum()))
         bank = cls(
-            view=np.asarray([number]),
+            network=np.asarray([number]),
             mean=mean,
             deviation=deviation,
             owner=owner,
-            next=_next(owner, places, max(view.window // 2, 1) * view.every),
+            next=_next(owner, places, max(window // 2, 1)),
             slow=slow,
             phase=phase,
             season=np.asarray([season]),
@@ -107,9 +109,9 @@ class Bank:
         return float(np.median(errors)) if errors else np.inf, bank
 
 
-def _ends(columns: Sequence[Column], view: View) -> IntArray:
+def _ends(columns: Sequence[Column], window: int) -> IntArray:
     """Last steps of the windows that will do, (W,)."""
-    steps = np.arange(min(view.span - view.every, columns[0].steps), columns[0].steps)
+    steps = np.arange(min(window - 1, columns[0].steps), columns[0].steps)
     if not len(steps):
         return steps
     enough = np.ones(len(steps), dtype=bool)
@@ -119,10 +121,10 @@ def _ends(columns: Sequence[Column], view: View) -> IntArray:
     return steps[enough]
 
 
-def _spread_out(ends: list[IntArray], view: View, *, channels: int) -> list[IntArray]:
+def _spread_out(ends: list[IntArray], window: int, *, channels: int) -> list[IntArray]:
     """Not too many of them: the step from one to the next divides half a window, so that each has its next one."""
     most = max(min(MOST_WINDOWS, MOST_CODES // channels), 1)
-    hop = max(view.window // 2, 1) * view.every
+    hop = max(window // 2, 1)
     total = sum(len(one) for one in ends)
     stride = next((step for step in range(1, hop + 1) if hop % step == 0 and total <= most * step), hop)
     each = max(most // max(sum(len(one) > 0 for one in ends), 1), NEAREST)  # of a series, the newest

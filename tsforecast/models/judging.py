@@ -28,6 +28,7 @@ from tsforecast.panel import FloatArray, Panel, TimeArray
 if TYPE_CHECKING:
     from tsforecast.models.fitted_detector import FittedDetector, Memory, SeriesScores
 
+NEW_SERIES = "not in the training data: scaled by its own rows, calibrated on the scores of the other series"
 LEAST_GAP = 3  # missing steps in a row that are an event, or half a window where that is more
 MOST_EXPLAINED = 200  # events of a report that are explained, the most severe ones
 LEAST_OWN_SCORES = 200  # of a series, from which on who looks back judges each among all of them
@@ -337,7 +338,6 @@ def _judge_series(
         learnt=learnt,
     )
     judged = Judged(
-        panel_series=series,
         series_id=series_id,
         timestamps=timestamps,
         values=values,
@@ -369,7 +369,7 @@ def _judge_series(
     return {name: rows[kept] for name, rows in row_values.items()} | {
         "series_id": series_id,
         "zone": panel.zone_of(series),
-        "events": _finished(detector, panel, judged, memory, events, explain),
+        "events": _finished(detector, judged, memory, events, explain),
         "notes": _notes(detector, series_id, memory, values),
     }
 
@@ -401,7 +401,7 @@ def _referee(
 
 
 def _finished(
-    detector: "FittedDetector", panel: Panel, judged: Judged, memory: "Memory", events: Sequence[Event], explain: bool
+    detector: "FittedDetector", judged: Judged, memory: "Memory", events: Sequence[Event], explain: bool
 ) -> list[Event]:
     """Events with their kind, and the most severe of them with their explanation."""
     most = sorted(events, key=lambda event: -event.severity)[:MOST_EXPLAINED] if explain else []
@@ -417,7 +417,7 @@ def _finished(
         kinded = with_kind(
             event, judged.values[:, main], judged.expected[:, main], width=detector.core.width, season=detector.facts.season
         )
-        found.append(explained(detector, panel, judged, memory, kinded) if event.id in told else kinded)
+        found.append(explained(detector, judged, memory, kinded) if event.id in told else kinded)
     return found
 
 

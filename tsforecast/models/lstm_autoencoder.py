@@ -1,10 +1,9 @@
 """Autoencoder of windows whose encoder and decoder are LSTMs: slower than perceptrons, for comparison with the literature."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from tsforecast.models.base import About
-from tsforecast.models.detector_tape import View
 from tsforecast.models.window_detector import WindowDetector
 from tsforecast.nn.autoencoder import WindowAutoencoder
 from tsforecast.nn.config import TrainConfig
@@ -33,24 +32,13 @@ class LSTMAutoencoder(WindowDetector):
         return cls(window=16, latent=4, hidden=(8,))
 
     def default_train(self) -> TrainConfig:
-        return TrainConfig(
-            max_epochs=10,
-            steps_per_epoch=30,
-            batch_size=128,
-            learning_rate=4e-3,
-            schedule="one_cycle",
-            patience=1_000,
-            clip_norm=5.0,
-            average="none",
-            average_decay=0.0,
-            threads=1,
-        )
+        return replace(super().default_train(), steps_per_epoch=30, batch_size=128, learning_rate=4e-3)
 
     @property
     def predicts(self) -> bool:
         return self.ends and self.point_evidence
 
-    def make_network(self, view: View) -> WindowAutoencoder:
+    def make_network(self, window: int) -> WindowAutoencoder:
         return WindowAutoencoder(
-            view.window, latent=self.latent, hidden=self.hidden, coder="lstm", ends=self.ends, activate=self.activation
+            window, latent=self.latent, hidden=self.hidden, coder="lstm", ends=self.ends, activate=self.activation
         )

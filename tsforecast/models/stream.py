@@ -21,6 +21,7 @@ from tsforecast.anomaly.report import REASONS, Event, severity_of
 from tsforecast.errors import ArtifactError, FrequencyError, OptionError, SchemaError
 from tsforecast.models.detector import Rows
 from tsforecast.models.evidence import in_units, over_channels
+from tsforecast.models.explaining import Judged, explained
 from tsforecast.models.judging import (
     LOOKED_AT,
     SeriesJudge,
@@ -33,7 +34,7 @@ from tsforecast.models.judging import (
     rules_of,
     with_kind,
 )
-from tsforecast.panel import FloatArray, IntArray, TimeArray
+from tsforecast.panel import FloatArray, IntArray, TimeArray, moment_number
 from tsforecast.preprocessing.calendar import future_timestamps_after
 
 if TYPE_CHECKING:
@@ -102,7 +103,6 @@ class DetectorStream:
             width=core.width,
         )
         self.answers: OrderedDict[int, Point] = OrderedDict()
-        self.events: OrderedDict[str, Event] = OrderedDict()  # newest ones
         if self.known and len(self.memory.tail_times):
             self.values, self.times = self.memory.tail.copy(), self.memory.tail_times.copy()
         self.expected = np.full(self.values.shape, np.nan)
@@ -139,7 +139,7 @@ class DetectorStream:
         rows, moments, skipped = self._with_gaps(given[new], times[new])
         points, events = self._judged(rows, moments)
         wanted = set(times[new].astype(np.int64).tolist())
-        told += [point for point in points if _as_int(point.timestamp) in wanted]
+        told += [point for point in points if moment_number(point.timestamp) in wanted]
         revised = self._revised()
         self._forget()
         return Update(points=tuple(told), revised=tuple(revised), events=tuple(events), skipped=skipped, outdated=outdated)
@@ -200,7 +200,7 @@ class DetectorStream:
         return found
 
     def _answered(self, moment: np.datetime64 | int) -> Point | None:
-        known = self.answers.get(_as_int(moment))
+        known = self.answers.get(moment_number(moment))
         return None if known is None else replace(known, repeated=True)
 
     def _with_gaps(self, rows: FloatArray, moments: TimeArray) -> tuple[FloatArray, TimeArray, int]:
@@ -277,7 +277,7 @@ class DetectorStream:
                 event_id=belongs[0] if belongs and found.alarm[i] else None,
             )
             points.append(point)
-            self.answers[_as_int(point.timestamp)] = point
+            self.answers[moment_number(point.timestamp)] = point
         while len(self.answers) > REMEMBERED:
             self.answers.popitem(last=False)
         return points, events
@@ -314,12 +314,31 @@ class DetectorStream:
                     kind = with_kind(moved, *columns, width=core.width, season=self.detector.facts.season).kind
                     event = replace(event, kind=kind)
             found[event.id] = event
-        for event in found.values():
-            self.events[event.id] = event
-            self.events.move_to_end(event.id)
-        while len(self.events) > REMEMBERED:
-            self.events.popitem(last=False)
         return list(found.values())
+
+    def explained(self, event: Event) -> Event:
+        """The event with the channels and the ordinary window that the rows still here tell; without, where its rows are gone."""
+        judged_rows = len(self.values) - self.history
+        first = event.first_row - (self.rows - judged_rows) + self.history
+        if event.kind == "gap" or first < 0:
+            return event
+        p_value = np.full(len(self.values), np.nan)
+        for i, moment in enumerate(self.times[self.history :].astype(np.int64).tolist(), self.history):
+            if moment in self.answers:
+                p_value[i] = self.answers[moment].p_value
+        detector, rows = self.detector, self._rows(self.memory, len(self.values))
+        judged = Judged(
+            series_id=self.series_id,
+            timestamps=self.times,
+            values=self.values,
+            scores=detector.scores_of(rows, self.memory),
+            revised=False,
+            p_value=p_value,
+            zone=detector.facts.tz,
+        )
+        moved = replace(event, first_row=first, last_row=first + event.steps - 1)
+        found = explained(detector, judged, self.memory, moved)
+        return replace(event, channels=found.channels, nearest_normal=found.nearest_normal)
 
     def _revised(self) -> list[tuple[np.datetime64 | int, float]]:
         """Scores of steps that nothing later can change any more, a block at a time."""
@@ -342,7 +361,7 @@ class DetectorStream:
             moments = rows.timestamps[place : place + self.block]
             found += [(m if moments.dtype.kind == "M" else int(m), float(s)) for m, s in zip(moments, scores, strict=True)]
             for moment in moments:
-                key = _as_int(moment)
+                key = moment_number(moment)
                 if key in self.answers:
                     self.answers[key] = replace(self.answers[key], provisional=False)
             self.final += self.block
@@ -521,7 +540,7 @@ def _answers_to_arrays(points: Sequence[Point], channels: int) -> dict[str, np.n
     def column(name: str, kind: npt.DTypeLike) -> np.ndarray:
         return np.asarray([getattr(one, name) for one in points], dtype=kind)
 
-    found = {"answer.times": np.asarray([_as_int(one.timestamp) for one in points], dtype=np.int64)}
+    found = {"answer.times": np.asarray([moment_number(one.timestamp) for one in points], dtype=np.int64)}
     found |= {f"answer.{name}": column(name, np.float64) for name in FIELDS}
     found |= {f"answer.{name}": column(name, np.float64).reshape(-1, channels) for name in WIDE}
     return found | {f"answer.{name}": column(name, np.int8) for name in TRUTHS}
@@ -542,7 +561,3 @@ def _answers_from_arrays(arrays: dict[str, np.ndarray], state: dict[str, Any], k
             event_id=state["event_ids"][i],
         )
     return found
-
-
-def _as_int(moment: np.datetime64 | int | np.integer[Any]) -> int:
-    return int(moment.astype("M8[ns]").astype(np.int64)) if isinstance(moment, np.datetime64) else int(moment)

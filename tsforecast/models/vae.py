@@ -11,7 +11,7 @@ from torch import Tensor
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Detector, Rows
-from tsforecast.models.detector_tape import Tape, View
+from tsforecast.models.detector_tape import Tape
 from tsforecast.models.generation import Bank, walk
 from tsforecast.models.window_detector import WindowBatch, WindowCore, WindowDetector
 from tsforecast.nn.autoencoder import VariationalWindowAutoencoder, WindowAutoencoder
@@ -70,9 +70,9 @@ class VAE(WindowDetector):
         made_to_generate: dict[str, Any] = {"latent": 16, "hidden": (128,), "mask": 0.0}
         return cls(**(made_to_generate | options))
 
-    def make_network(self, view: View) -> WindowAutoencoder:
+    def make_network(self, window: int) -> WindowAutoencoder:
         return VariationalWindowAutoencoder(
-            view.window, latent=self.latent, hidden=self.hidden, coder=self.coder, activate=self.activation
+            window, latent=self.latent, hidden=self.hidden, coder=self.coder, activate=self.activation
         )
 
     def loss(self, network: Any, batch: WindowBatch, shown: Tensor, progress: float) -> Tensor:
@@ -94,8 +94,8 @@ class VAE(WindowDetector):
         self, series: Sequence[Rows], *, seed: int, train: TrainConfig | None, callbacks: Sequence[Callback]
     ) -> tuple["VAECore", dict[str, Any]]:
         learnt, training = super().learn(series, seed=seed, train=train, callbacks=callbacks)
-        bank = Bank.of(learnt.networks, learnt.views, series)
-        return VAECore(recipe=self, views=learnt.views, networks=learnt.networks, bank=bank), training
+        bank = Bank.of(learnt.networks, learnt.windows, series)
+        return VAECore(recipe=self, windows=learnt.windows, networks=learnt.networks, bank=bank), training
 
     @classmethod
     def core_class(cls) -> "type[VAECore]":
@@ -103,7 +103,7 @@ class VAE(WindowDetector):
 
 
 class VAECore(WindowCore):
-    """Variational networks, one for each view."""
+    """Variational networks, one for each length of window."""
 
     recipe: VAE
 
@@ -114,7 +114,7 @@ class VAECore(WindowCore):
     def generate(self, steps: int, *, count: int, seed: int, series: int | None, phase: int | None = None) -> FloatArray:
         if self.bank is None:
             raise TypeError("a core without windows of the fit generates nothing")
-        network: Any = self.networks[int(self.bank.view[0])]
+        network: Any = self.networks[int(self.bank.network[0])]
         draws = np.random.default_rng(seed)
         if series is None:
             series = int(draws.choice(self.bank.owner))
@@ -128,14 +128,16 @@ class VAECore(WindowCore):
     def from_state(cls, recipe: Detector, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> "VAECore":
         core = super().from_state(recipe, arrays, values)
         bank = Bank.from_arrays(arrays) if "bank.mean" in arrays else None
-        return cls(recipe=core.recipe, views=core.views, networks=core.networks, bank=bank)
+        return cls(recipe=core.recipe, windows=core.windows, networks=core.networks, bank=bank)
 
-    def windows(self, network: Any, values: Tensor, seen: Tensor, *, complete: bool, keep: bool = True) -> tuple[Tensor, Tensor]:
+    def errors_of(
+        self, network: Any, values: Tensor, seen: Tensor, *, complete: bool, keep: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Holes are filled by the model itself, some rounds of decode(encode(x)), as in Donut; only what was observed counts."""
         if not complete and self.recipe.rounds:
             values, seen = self._imputed(network, values, seen)
         if self.recipe.score == "error":
-            return super().windows(network, values, seen, complete=complete, keep=keep)
+            return super().errors_of(network, values, seen, complete=complete, keep=keep)
         mean, deviation = network.posterior(values, seen)
         draws = torch.Generator().manual_seed(0)
         total = torch.zeros(values.shape)

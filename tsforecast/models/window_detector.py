@@ -1,4 +1,4 @@
-"""What detectors with a network share: views of the data, training on windows, and the error of every window on every step.
+"""What detectors with a network share: training on windows, and the error of every window on every step.
 
 The same network judges, denoises, imputes and gives latent features.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tsforecast.errors import OptionError
 from tsforecast.models.base import Callback
 from tsforecast.models.detector import Core, Detector, Evidence, Rows, refuse_short
-from tsforecast.models.detector_tape import LEAST_SEEN, Column, Overlap, Tape, View
+from tsforecast.models.detector_tape import LEAST_SEEN, Column, Overlap, Tape
 from tsforecast.models.detector_windows import OPEN, check_window, choose_window
 from tsforecast.models.evidence import centred_mean
 from tsforecast.models.feeding import OF_THE_CLOCK, as_epoch
@@ -85,8 +85,8 @@ class WindowDetector(Detector):
         return False
 
     @abstractmethod
-    def make_network(self, view: View) -> WindowAutoencoder:
-        """The network for windows of that view, with weights drawn from torch's generator."""
+    def make_network(self, window: int) -> WindowAutoencoder:
+        """The network for windows of so many steps, with weights drawn from torch's generator."""
 
     def loss(self, network: Any, batch: WindowBatch, shown: Tensor, progress: float) -> Tensor:
         """Loss of each window, (B,); `progress` goes from 0 to 1 over the training."""
@@ -97,32 +97,32 @@ class WindowDetector(Detector):
         """Numbers that tell whether the trained network is sound, stored with it."""
         return {}
 
-    def views(self, series: Sequence[Rows]) -> tuple[View, ...]:
-        """The windows to look through.
+    def window_lengths(self, series: Sequence[Rows]) -> tuple[int, ...]:
+        """Steps of the windows to look through.
 
         Raises:
             HistoryTooShort: no series is long enough.
         """
         first = choose_window(series, self.window)
-        views = [View(window=first)]
+        found = [first]
         longest = max(len(rows) for rows in series)
         if self.second_window is not None and self.second_window != first and longest >= 4 * self.second_window:
-            views.append(View(window=self.second_window))
-        return tuple(views)
+            found.append(self.second_window)
+        return tuple(found)
 
     def learn(
         self, series: Sequence[Rows], *, seed: int, train: TrainConfig | None, callbacks: Sequence[Callback]
     ) -> tuple["WindowCore", dict[str, Any]]:
         config = (train or TrainConfig()).filled(**_given(self.default_train()))
         networks, history = [], []
-        views = self.views(series)
-        for number, view in enumerate(views):
+        windows = self.window_lengths(series)
+        for number, window in enumerate(windows):
             with TRAINING, torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed + 7919 * number)
-                network = self.make_network(view)
-            tape = Tape.of(series, view, ends=network.ends)
+                network = self.make_network(window)
+            tape = Tape.of(series, window, ends=network.ends)
             if not len(tape):
-                refuse_short(series, need=view.span + 2)
+                refuse_short(series, need=window + 2)
             result = train_network(
                 self._job(network, tape, config, seed + 7919 * number),
                 config=_own_checkpoint(config, number),
@@ -132,9 +132,9 @@ class WindowDetector(Detector):
             network.eval()
             networks.append(network)
             kept = [{name: value for name, value in line.items() if name not in OF_THE_CLOCK} for line in result.history]
-            said = {"window": view.window, "every": view.every, "windows": len(tape), "history": kept}
+            said = {"window": window, "windows": len(tape), "history": kept}
             history.append(said | self.diagnose(network, tape, seed))
-        core = self.core_class()(recipe=self, views=views, networks=networks)
+        core = self.core_class()(recipe=self, windows=windows, networks=networks)
         return core, {"views": history, "parameters": sum(p.numel() for n in networks for p in n.parameters())}
 
     def _job(self, network: WindowAutoencoder, tape: Tape, config: TrainConfig, seed: int) -> Job:
@@ -155,7 +155,7 @@ class WindowDetector(Detector):
                 each = each.sort().values[: max(int(len(each) * (1 - self.trim)), 1)]
             return each.mean()
 
-        identity = f"{self!r} {tape.view} {len(tape)} {float(tape.values.double().sum())!r} {float(tape.values.abs().max())!r}"
+        identity = f"{self!r} {tape.window} {len(tape)} {float(tape.values.double().sum())!r} {float(tape.values.abs().max())!r}"
         return Job(network=network, batches=batches, loss=loss, validate=None, identity=identity)
 
     @classmethod
@@ -180,7 +180,7 @@ def _where(judged: Tensor | None, said: Tensor) -> Tensor:
 
 @dataclass(kw_only=True, slots=True)
 class Looks:
-    """What one view has to say about one channel; T steps."""
+    """What one network has to say about one channel; T steps."""
 
     window_error: FloatArray  # (T,) mean over the window that ends at the step
     step_error: FloatArray  # (T,) mean over all windows that cover the step
@@ -192,18 +192,17 @@ class Looks:
 
 
 class WindowCore(Core):
-    """Networks that reconstruct windows, one for each view."""
+    """Networks that reconstruct windows, one for each length of window."""
 
-    def __init__(self, *, recipe: WindowDetector, views: Sequence[View], networks: Sequence[WindowAutoencoder]) -> None:
-        self.recipe, self.views, self.networks = recipe, tuple(views), tuple(networks)
-        self.kinds = tuple(kind for view in self.views for kind in self.kinds_of(view))
-        self.reach = max(2 * view.span + 2 * view.every for view in self.views)
-        self.delay = max(2 * view.span for view in self.views)
-        self.width = max(view.span for view in self.views)
+    def __init__(self, *, recipe: WindowDetector, windows: Sequence[int], networks: Sequence[WindowAutoencoder]) -> None:
+        self.recipe, self.windows, self.networks = recipe, tuple(windows), tuple(networks)
+        self.kinds = tuple(kind for window in self.windows for kind in self.kinds_of(window))
+        self.width = max(self.windows)
+        self.reach, self.delay = 2 * self.width + 2, 2 * self.width
 
-    def kinds_of(self, view: View) -> tuple[str, ...]:
-        error = f"error over {view.span} steps"
-        return (error, f"prediction over {view.span} steps") if self.recipe.predicts else (error,)
+    def kinds_of(self, window: int) -> tuple[str, ...]:
+        error = f"error over {window} steps"
+        return (error, f"prediction over {window} steps") if self.recipe.predicts else (error,)
 
     # Judging
 
@@ -220,9 +219,9 @@ class WindowCore(Core):
         for c in range(channels):
             there = np.isfinite(rows.values[:, c])
             k = 0
-            for v, (view, network) in enumerate(zip(self.views, self.networks, strict=True)):
-                looks = self.look(network, Column.of(rows.values[:, c], view), means=means and v == 0)
-                causal[k, :, c], revised[k, :, c] = looks.window_error, centred_mean(looks.step_error, view.span)
+            for v, (window, network) in enumerate(zip(self.windows, self.networks, strict=True)):
+                looks = self.look(network, Column.of(rows.values[:, c], window), means=means and v == 0)
+                causal[k, :, c], revised[k, :, c] = looks.window_error, centred_mean(looks.step_error, window)
                 k += 1
                 if looks.forecast_error is not None and self.recipe.predicts:
                     causal[k, :, c], revised[k, :, c] = looks.forecast_error, looks.both_error
@@ -242,9 +241,9 @@ class WindowCore(Core):
         for c in range(channels):
             there = np.isfinite(short.values[first:, c])
             k = 0
-            for v, (view, network) in enumerate(zip(self.views, self.networks, strict=True)):
-                column = Column.of(short.values[:, c], view)
-                looks = self.look(network, column, first=max(first - view.every, 0), overlaps=False)
+            for v, (window, network) in enumerate(zip(self.windows, self.networks, strict=True)):
+                column = Column.of(short.values[:, c], window)
+                looks = self.look(network, column, first=max(first - 1, 0), overlaps=False)
                 causal[k, :, c] = looks.window_error[first:]
                 k += 1
                 if looks.forecast_error is not None and self.recipe.predicts:
@@ -259,17 +258,16 @@ class WindowCore(Core):
         self, network: WindowAutoencoder, column: Column, *, first: int = 0, overlaps: bool = True, means: bool = True
     ) -> Looks:
         """Judge all windows that end at step `first` or later; `overlaps`: also steps by all windows that cover them."""
-        view, steps = column.view, column.steps
-        w, every = view.window, view.every
+        w, steps = column.window, column.steps
         window_error = torch.full((steps,), torch.nan)
         last = torch.full((steps,), torch.nan)
-        after, before = torch.full((steps + every,), torch.nan), torch.full((steps + view.span,), torch.nan)
+        after, before = torch.full((steps + 1,), torch.nan), torch.full((steps + w,), torch.nan)
         errors, said_of = Overlap(column) if overlaps else None, Overlap(column) if overlaps and means else None
         with torch.inference_mode():
             for start, count in column.chunks(first):
                 values, seen = column.windows(start, count)
-                complete = column.complete and start >= view.span
-                said, wrong = self.windows(network, values, seen, complete=complete, keep=said_of is not None)
+                complete = column.complete and start >= w
+                said, wrong = self.errors_of(network, values, seen, complete=complete, keep=said_of is not None)
                 rows = slice(start, start + count)
                 covered = None if complete else seen.sum(1)
                 total = wrong.sum(0) if covered is None else (wrong * seen.T).sum(0)
@@ -279,15 +277,15 @@ class WindowCore(Core):
                 newest = said[len(said) - 1 - 2 * network.ends :]  # last step of the window, and what lies beyond its ends
                 last[rows] = _where(judged, newest[0])
                 if network.ends:
-                    before[rows] = _where(judged, newest[1])  # of step t - span
-                    after[start + every : start + every + count] = _where(judged, newest[2])
+                    before[rows] = _where(judged, newest[1])  # of step t - w
+                    after[start + 1 : start + 1 + count] = _where(judged, newest[2])
                 weight = seen.T if judged is None else seen.T * judged
                 if errors is not None:
                     errors.add(start, wrong, weight)
                 if said_of is not None:
                     said_of.add(start, said[:w], weight if judged is None else judged.expand(w, -1).to(said.dtype))
         asked = network.ends and (means or self.recipe.predicts)
-        ahead = self._ends(column, after[:steps], before[view.span :]) if asked else (None, None, None)
+        ahead = self._ends(column, after[:steps], before[w:]) if asked else (None, None, None)
         nothing = np.full(steps, np.nan)
         return Looks(
             window_error=window_error.double().numpy(),
@@ -299,7 +297,7 @@ class WindowCore(Core):
             both_error=ahead[2],
         )
 
-    def windows(
+    def errors_of(
         self, network: WindowAutoencoder, values: Tensor, seen: Tensor, *, complete: bool, keep: bool = True
     ) -> tuple[Tensor, Tensor]:
         """(what the network makes of windows (n, w): (w or w + 2, n), squared error of each of their steps (w, n)).
@@ -326,21 +324,21 @@ class WindowCore(Core):
         return self._reconstruction(rows, 0)
 
     def reconstructions(self, rows: Rows) -> list[FloatArray]:
-        return [self._reconstruction(rows, v) for v in range(len(self.views))]
+        return [self._reconstruction(rows, v) for v in range(len(self.windows))]
 
     def _reconstruction(self, rows: Rows, v: int) -> FloatArray:
         found = np.full(rows.values.shape, np.nan)
         for c in range(rows.values.shape[1]):
-            found[:, c] = self.look(self.networks[v], Column.of(rows.values[:, c], self.views[v])).reconstruction
+            found[:, c] = self.look(self.networks[v], Column.of(rows.values[:, c], self.windows[v])).reconstruction
         return found
 
     def encode(self, rows: Rows, *, every: int) -> tuple[IntArray, FloatArray]:
-        view, network = self.views[0], self.networks[0]
-        first = min(view.span - view.every, max(len(rows) - 1, 0))
+        window, network = self.windows[0], self.networks[0]
+        first = min(window - 1, max(len(rows) - 1, 0))
         ends = np.arange(first, len(rows), every)
         codes = np.full((len(ends), rows.values.shape[1], self.recipe.latent), np.nan)
         for c in range(rows.values.shape[1]):
-            column = Column.of(rows.values[:, c], view)
+            column = Column.of(rows.values[:, c], window)
             with torch.inference_mode():
                 for start, count in column.chunks(first):
                     values, seen = column.windows(start, count)
@@ -360,17 +358,17 @@ class WindowCore(Core):
             for v, network in enumerate(self.networks)
             for name, tensor in network.state_dict().items()
         }
-        return arrays, {"views": [[view.window, view.every] for view in self.views]}
+        return arrays, {"windows": list(self.windows)}
 
     @classmethod
     def from_state(cls, recipe: Detector, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> "WindowCore":
         if not isinstance(recipe, WindowDetector):
             raise TypeError(f"{recipe.name} has no windows")
-        views = [View(window=int(window), every=int(every)) for window, every in values["views"]]
+        windows = [int(window) for window in values["windows"]]
         networks = []
-        for v, view in enumerate(views):
+        for v, window in enumerate(windows):
             with torch.device("meta"):
-                network = recipe.make_network(view)
+                network = recipe.make_network(window)
             network.to_empty(device="cpu")
             own = {
                 name.partition(".")[2]: torch.from_numpy(array.copy())
@@ -380,4 +378,4 @@ class WindowCore(Core):
             network.load_state_dict(own)
             network.eval()
             networks.append(network)
-        return cls(recipe=recipe, views=views, networks=networks)
+        return cls(recipe=recipe, windows=windows, networks=networks)
