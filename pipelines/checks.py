@@ -14,6 +14,7 @@ from pipelines.environment import Environment
 from pipelines.files import written_aside
 from pipelines.io import read_source
 from pipelines.one_file import options_from_arguments, source_from_arguments
+from pipelines.option_words import check_ending
 from pipelines.panels import facts_of, panel_line, repaired_panel_of
 from pipelines.recipe import PanelOptions, Recipe, RecipeFile, Source, Step
 from tsforecast.errors import DataError, SchemaError
@@ -35,6 +36,7 @@ class Checked:
     report: "DataReport"
     panel: "Panel | None"  # None where none could be made, even with the repairs
     error: DataError | None  # why not
+    label: str | None = None  # column of known anomalies
 
 
 def add_check_arguments(command: argparse.ArgumentParser) -> None:
@@ -50,13 +52,14 @@ def check(args: argparse.Namespace) -> int:
     Raises:
         DataError: no panel can be made, after the report is printed; RecipeError: the recipe is at fault.
     """
+    check_ending(args, "html", (".html", ".htm"))
     checked = check_recipe(args.data) if args.data.endswith(".toml") else check_file(args)
     if args.json:
-        panel = {} if checked.panel is None else {"panel": facts_of(checked.panel)}
+        panel = {} if checked.panel is None else {"panel": facts_of(checked.panel, label=checked.label)}
         print(json.dumps(panel | checked.report.to_json(), indent=1, allow_nan=False))
     else:
         if checked.panel is not None:
-            facts = facts_of(checked.panel)
+            facts = facts_of(checked.panel, label=checked.label)
             print(f"{checked.title}: {panel_line(facts)}\n  lengths from {facts['shortest']} to {facts['longest']} steps")
         print(checked.report.to_text(most=args.most))
     if args.html:
@@ -153,7 +156,8 @@ def checked_frame(
         made = repaired_panel_of(frame, options, source, steps=steps, folder=folder)
     except DataError as error:
         return Checked(title=title, report=replace(report, refusal=str(error)), panel=None, error=error)
-    return Checked(title=title, report=replace(report, refusal=None, repairs=_repairs(made.counts)), panel=made.panel, error=None)
+    report = replace(report, refusal=None, repairs=_repairs(made.counts))
+    return Checked(title=title, report=report, panel=made.panel, error=None, label=source.label)
 
 
 def _repairs(counts: Mapping[str, int]) -> dict[str, Any]:

@@ -9,26 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.as_of import parse_times
 from pipelines.detections import after_fit, channels_of
 from pipelines.environment import Environment
-from pipelines.io import read_source, write_frame
+from pipelines.io import read_timed, write_frame
 from pipelines.one_file import options_from_arguments, pairs_of, source_from_arguments
+from pipelines.option_words import EVENTS, PICTURES, TABLES, check_ending
 from pipelines.panels import panel_of
 from pipelines.recipe import Source
-from pipelines.recipe_detect import DEFAULT_DETECTOR, alarm_rules
+from pipelines.recipe_detect import DEFAULT_DETECTOR, DetectOptions, alarm_rules
 from pipelines.tables import read_table
-from tsforecast.errors import OptionError
+from tsforecast.errors import DataError, ForecastError, OptionError
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import IntArray, Panel
 
 if TYPE_CHECKING:
+    from tsforecast.anomaly.alarms import AlarmRules
     from tsforecast.anomaly.report import AnomalyReport
     from tsforecast.models.fitted_detector import FittedDetector
 
-OK, EVENTS = 0, 7
+OK, THERE_ARE_EVENTS = 0, 7
 SHOWN_EVENTS = 20  # the most severe ones; all of them are in --events
 SHOWN_NOTES = 5
+WHY_NOT = {  # by tsforecast.anomaly.report.REASONS
+    "missing": "has no values",
+    "too short": "has too few steps: a window of this detector is {width}",
+    "not calibrated": "has too few held-out scores to compare with",
+}
 OF_A_FIT = ("model", "option", "train", "seed", "save")  # arguments that say nothing beside --detector
 
 
@@ -69,12 +75,15 @@ def detect(args: argparse.Namespace) -> int:
     """Judge the file, print the events, write what is asked for.
 
     Raises:
-        DataError: the file cannot be read, or makes no panel.
+        DataError: the file cannot be read, makes no panel, or has no step that can be judged.
         UnknownModel, OptionError, RecipeError: a name or value is wrong.
     """
     from tsforecast.evaluation import evaluate
 
-    rules = alarm_rules(_alarms(args), file="--alarm")
+    for option, endings in (("out", TABLES), ("events", EVENTS), ("plot", PICTURES)):
+        check_ending(args, option, endings)
+    DetectOptions(level=args.level)  # refuses what is no coverage
+    rules = _rules(args)
     panel, labels = channels_from_arguments(args)
     detector = _detector(args, panel)
     since = _moment(args.since, panel)
@@ -87,30 +96,40 @@ def detect(args: argparse.Namespace) -> int:
         print(json.dumps({"model": detector.recipe.name, "events": report.events_json(), "scores": plain}, indent=1))
     else:
         print(_text(detector, report, scores))
+    if len(report.score) and not np.isfinite(report.p_value).any():
+        if args.fail_on_event and report.events:  # gaps, which are events too
+            return THERE_ARE_EVENTS
+        raise DataError(f"no step of {args.data} can be judged: {_why_not(detector, report)}")
     for series_id, words in report.notes[:SHOWN_NOTES]:
         print(f"tsforecast: {series_id}: {words}", file=sys.stderr)
     if len(report.notes) > SHOWN_NOTES:
         print(f"tsforecast: and {len(report.notes) - SHOWN_NOTES} series more with a note", file=sys.stderr)
-    return EVENTS if args.fail_on_event and report.events else OK
+    return THERE_ARE_EVENTS if args.fail_on_event and report.events else OK
 
 
 def channels_from_arguments(args: argparse.Namespace) -> tuple[Panel, IntArray | None]:
     """The panel in the file, target and past covariates as channels, and the labels (N,) where a column has them."""
     source = _source(args)
-    frame = parse_times(read_source(source, folder=Path(), environment=Environment({})), "ds")
+    frame = read_timed(source, folder=Path(), environment=Environment({}))
     return channels_of(panel_of(frame, options_from_arguments(args), source), target=source.target, label=source.label)
 
 
 def _source(args: argparse.Namespace) -> Source:
-    source = source_from_arguments(args)
-    channels = args.channels or (source.target,)
-    target = source.target if source.target in channels else channels[0]
-    beside = tuple(dict.fromkeys(name for name in (*channels, *source.past_covariates) if name != target))
-    return replace(source, target=target, past_covariates=beside, label=args.labels)
+    channels = args.channels or (args.target,)
+    target = args.target if args.target in channels else channels[0]
+    beside = tuple(dict.fromkeys(name for name in (*channels, *args.past_covariates) if name != target))
+    return source_from_arguments(args, target=target, past_covariates=beside, label=args.labels)
 
 
-def _alarms(args: argparse.Namespace) -> dict[str, Any]:
-    return pairs_of(args.alarm, "--alarm") | ({} if args.sensitivity is None else {"sensitivity": args.sensitivity})
+def _rules(args: argparse.Namespace) -> "AlarmRules":
+    """What an alarm is, as --alarm and --sensitivity say."""
+    rules = alarm_rules(pairs_of(args.alarm, "--alarm"), file="--alarm")
+    if args.sensitivity is None:
+        return rules
+    try:
+        return replace(rules, sensitivity=args.sensitivity)
+    except ForecastError as error:
+        raise OptionError(f"--{str(error).removeprefix('alarms.')}", field="sensitivity") from error
 
 
 def _detector(args: argparse.Namespace, panel: Panel) -> "FittedDetector":
@@ -195,11 +214,12 @@ def _write(args: argparse.Namespace, report: "AnomalyReport", labels: IntArray |
 
     if args.out:
         write_frame(report.to_frame(), Path(args.out))
-    if args.events and Path(args.events).suffix in (".json", ".jsonl"):
+    suffix = Path(args.events or "").suffix.lower()
+    if suffix in (".json", ".jsonl"):
         events = report.events_json()
         lines = "".join(json.dumps(event, allow_nan=False) + "\n" for event in events)
         with written_aside(Path(args.events)) as aside:
-            text = lines if args.events.endswith("l") else json.dumps(events, indent=1, allow_nan=False) + "\n"
+            text = lines if suffix == ".jsonl" else json.dumps(events, indent=1, allow_nan=False) + "\n"
             aside.write_text(text, encoding="utf-8")
     elif args.events:
         write_frame(report.events_frame(), Path(args.events))
@@ -210,6 +230,18 @@ def _write(args: argparse.Namespace, report: "AnomalyReport", labels: IntArray |
         from tsforecast.plots_anomaly import score_chart
 
         save(score_chart(report, labels=labels), args.plot)
+
+
+def _why_not(detector: "FittedDetector", report: "AnomalyReport") -> str:
+    """For each series the most frequent reason why its steps have no p-value."""
+    from tsforecast.anomaly.report import REASONS
+
+    said = []
+    for i, series_id in enumerate(report.series_ids[:SHOWN_NOTES]):
+        why = REASONS[np.bincount(report.reason[report.rows_of(i)], minlength=len(REASONS))[1:].argmax() + 1]
+        said.append(f"series {series_id!r} {WHY_NOT[why].format(width=detector.core.width)}")
+    more = len(report) - SHOWN_NOTES
+    return "; ".join(said) + (f"; and {more} series more" if more > 0 else "")
 
 
 def _text(detector: "FittedDetector", report: "AnomalyReport", scores: dict[str, float]) -> str:

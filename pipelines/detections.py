@@ -1,7 +1,7 @@
 """A panel and the run before -> the detector that judges the new rows: the stored one while it is fresh, else a new one.
 
 What judges a row has not learnt from it, except in the first run, which has nothing else to learn from: a fit in a later run ends
-where the run before ended.
+where the run before ended, also where the model failed in that one and has judged nothing yet.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from pipelines.past_runs import Plan, facts_before
 from pipelines.recipe import ModelOptions, fingerprint
 from pipelines.workspace import Workspace
 from tsforecast.anomaly.report import AnomalyReport
-from tsforecast.errors import ArtifactError
+from tsforecast.errors import ArtifactError, HistoryTooShort
 from tsforecast.models.detector import channel_names
 from tsforecast.models.detector_fitting import recalibrated
 from tsforecast.models.fitted_detector import FittedDetector, load_detector
@@ -44,6 +44,11 @@ class Case:
     def is_new(self) -> BoolArray:
         """Rows that no run has judged, (N,)."""
         return newer(self.panel, self.plan.until)
+
+    def to_learn_from(self) -> BoolArray:
+        """Rows of the runs before, (N,); all of them in the first run, or where nothing is left of what was judged."""
+        seen = ~newer(self.panel, self.plan.learn_until if self.is_first else self.plan.until)
+        return seen if seen.any() else np.ones(len(seen), dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,11 +126,16 @@ def chosen(work: Workspace, model: ModelOptions, case: Case, fit: Callable[[Pane
     if done and done["inputs"] == case_inputs and folder.exists():  # this run was killed, or judges again
         return Chosen(detector=load_detector(folder), folder=folder, how=done["how"], why=done["why"], facts=done)
     found = stored(work, model, case)
-    seen = ~case.is_new()
-    seen = seen if seen.any() else np.ones(len(seen), dtype=np.bool_)  # the first run, or nothing is left of what was judged
+    seen = case.to_learn_from()
     past, said = case.panel.rows(seen), case.feedback[seen]
     if isinstance(found, str):
-        facts = fit(past, said, found) | {"inputs": case_inputs, "how": "fitted", "why": found}
+        try:
+            facts = fit(past, said, found)
+        except HistoryTooShort:  # which may be why the run before failed
+            if not case.is_first or seen.all():
+                raise
+            facts = fit(case.panel, case.feedback, found)
+        facts |= {"inputs": case_inputs, "how": "fitted", "why": found}
         return Chosen(detector=load_detector(folder), folder=folder, how="fitted", why=found, facts=facts)
     detector, before = found
     if before["feedback"] == case.feedback_digest:
@@ -145,7 +155,8 @@ def _inputs(work: Workspace, model: ModelOptions, case: Case) -> str:
     prepared = work.facts_of("prepare")["sha256"]
     refit, tracking = work.detection.detect.refit, work.detection.tracking
     needs = needs_of(work, model, case.panel)
-    return fingerprint(prepared, needs, refit, tracking, case.plan.before, dict(case.plan.until), case.feedback_digest)
+    plan = case.plan.before, dict(case.plan.until), *([dict(case.plan.learn_until)] if case.plan.learn_until else [])
+    return fingerprint(prepared, needs, refit, tracking, *plan, case.feedback_digest)
 
 
 def part_of(report: AnomalyReport, keep: BoolArray) -> AnomalyReport:

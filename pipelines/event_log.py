@@ -114,7 +114,7 @@ def write_lines(path: Path, rows: Sequence[Row], *, owner: Mapping[str, str], mo
         moment: of the run, comparable with those of other runs of the recipe.
     """
     with _alone(path):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line] if path.exists() else []
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []
         ours = {line["id"]: line for line in lines if owner.items() <= line.items() and line["moment"] != moment}
         for row in rows:
             if row["id"] not in ours or ours[row["id"]]["moment"] < moment:

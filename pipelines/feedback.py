@@ -5,6 +5,8 @@ The file is CSV, Parquet, or JSON lines (.jsonl) as the service keeps them.
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("unique_id", "start", "end", "label")
+MOST_NAMED = 3  # lines that are told of one by one
+LINE = "line"  # name of the index of a frame of JSON lines: their numbers
 WORDS = {"true": 1, "1": 1, "1.0": 1, "yes": 1, "false": -1, "0": -1, "0.0": -1, "no": -1, "-1": -1}  # said of an alarm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feedback:
+    """What a file says of the rows of a panel."""
+
+    said: IntArray  # (N,) 1 anomalous, -1 ordinary, 0 nothing
+    unused: tuple[str, ...] = ()  # lines that speak of none of the rows, in words
+
+    @classmethod
+    def none(cls, panel: Panel) -> "Feedback":
+        """Nothing is known."""
+        return cls(said=np.zeros(len(panel.target), dtype=np.int64))
+
+
+def unused_line(unused: Sequence[str]) -> str:
+    """What to tell of feedback that a run has no rows for."""
+    more = f"; and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
+    return f"feedback about no row of this run, left as it is: {'; '.join(unused[:MOST_NAMED])}{more}"
 
 
 def digest_of_file(path: Path) -> str:
@@ -27,18 +50,18 @@ def digest_of_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def read_feedback(path: Path, panel: Panel) -> IntArray:
-    """What the file says of the rows of `panel`, (N,); a later line overrules an earlier one.
+def read_feedback(path: Path, panel: Panel) -> Feedback:
+    """What the file says of the rows of `panel`; a later line overrules an earlier one.
 
-    Series that the panel does not have, and times outside of it, are passed over: the file outlives the history. Times
-    without a zone are on the wall clock of their series.
+    Series that the panel does not have, and times outside of it, are no error, as the file outlives the history; they are
+    noted in words. Times without a zone are on the wall clock of their series.
 
     Raises:
         DataError: the file cannot be read; SchemaError: a column is missing, or a value is none.
     """
-    known = np.zeros(len(panel.target), dtype=np.int64)
     if not path.is_file():
-        return known
+        return Feedback.none(panel)
+    known, unused = np.zeros(len(panel.target), dtype=np.int64), []
     as_lines = path.suffix == ".jsonl"
     frame = _lines(path) if as_lines else read_frame(path, field="feedback.path")
     missing = [name for name in COLUMNS if name not in frame.columns]
@@ -51,17 +74,24 @@ def read_feedback(path: Path, panel: Panel) -> IntArray:
     for row, series_id in enumerate(frame["unique_id"].map(str)):
         if said.isna().iloc[row]:
             got = frame["label"].iloc[row]
-            raise _refused(path, row, f"label is {got}; write true for a true alarm, false for a false one")
+            raise _refused(path, _place(frame, row), f"label is {got}; write true for a true alarm, false for a false one")
         series = places.get(series_id)
         if series is None:
+            unused.append(f"{_place(frame, row)}: series {series_id!r} is not in the data")
             continue
         start, end = (_instant(moments.iloc[row], panel, series) for moments in spans)
         if end < start:
-            raise _refused(path, row, f"ends at {frame['end'].iloc[row]}, before it starts at {frame['start'].iloc[row]}")
+            raise _refused(
+                path, _place(frame, row), f"ends at {frame['end'].iloc[row]}, before it starts at {frame['start'].iloc[row]}"
+            )
         first = int(panel.offsets[series])
         times = panel.timestamps[first : panel.offsets[series + 1]]
-        known[first + np.searchsorted(times, start) : first + np.searchsorted(times, end, side="right")] = said.iloc[row]
-    return known
+        begins, ends = np.searchsorted(times, start), np.searchsorted(times, end, side="right")
+        known[first + begins : first + ends] = said.iloc[row]
+        if begins == ends:
+            span = f"from {frame['start'].iloc[row]} to {frame['end'].iloc[row]}"
+            unused.append(f"{_place(frame, row)}: series {series_id!r} has no step {span}")
+    return Feedback(said=known, unused=tuple(unused))
 
 
 def _lines(path: Path) -> "pd.DataFrame":
@@ -72,22 +102,26 @@ def _lines(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     found: list[list[Any]] = []
+    numbers: list[int] = []
     try:
         *lines, rest = path.read_text(encoding="utf-8").split("\n")  # no other line end: an id may hold U+2028
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON lines: {error}", field="feedback.path") from error
-    for line in (one for one in (*lines, rest) if one.strip()):
+    for number, line in enumerate((*lines, rest), start=1):
+        if not line.strip():
+            continue
         try:
             said = json.loads(line)
         except ValueError as error:
             if line is rest:
                 break
-            raise _refused(path, len(found), f"is no JSON: {error}") from error
+            raise _refused(path, f"line {number}", f"is no JSON: {error}") from error
         missing = [name for name in COLUMNS if not isinstance(said, dict) or name not in said]
         if missing:
-            raise _refused(path, len(found), f"has no {missing[0]!r}; each line is an object with {', '.join(COLUMNS)}")
+            raise _refused(path, f"line {number}", f"has no {missing[0]!r}; each line is an object with {', '.join(COLUMNS)}")
         found.append([said[name] for name in COLUMNS])
-    return pd.DataFrame(found, columns=pd.Index(COLUMNS), dtype=object)
+        numbers.append(number)
+    return pd.DataFrame(found, columns=pd.Index(COLUMNS), index=pd.Index(numbers, name=LINE), dtype=object)
 
 
 def _stamps(frame: "pd.DataFrame", name: str, panel: Panel, path: Path) -> "pd.Series[Any]":
@@ -109,7 +143,7 @@ def _stamps(frame: "pd.DataFrame", name: str, panel: Panel, path: Path) -> "pd.S
             moment = pd.to_datetime(value, errors="coerce", format="ISO8601")
         if moment is None or pd.isna(moment):
             wants = "integer steps" if panel.is_integer_clock else "timestamps"
-            raise _refused(path, row, f"{name} is {value}; the series have {wants}")
+            raise _refused(path, _place(frame, row), f"{name} is {value}; the series have {wants}")
         found.append(moment)
     return pd.Series(found, dtype=object)
 
@@ -122,7 +156,7 @@ def _moments(frame: "pd.DataFrame", name: str, panel: Panel, path: Path) -> "pd.
     if pd.api.types.is_numeric_dtype(parsed) != panel.is_integer_clock or parsed.isna().any():
         row = int(parsed.isna().to_numpy().argmax())
         wants = "integer steps" if panel.is_integer_clock else "timestamps"
-        raise _refused(path, row, f"{name} is {frame[name].iloc[row]}; the series have {wants}")
+        raise _refused(path, _place(frame, row), f"{name} is {frame[name].iloc[row]}; the series have {wants}")
     return parsed
 
 
@@ -138,5 +172,10 @@ def _instant(moment: Any, panel: Panel, series: int) -> Any:
     return moment.to_datetime64()
 
 
-def _refused(path: Path, row: int, words: str) -> SchemaError:
-    return SchemaError(f"{path}, row {row}: {words}", field="feedback.path")
+def _place(frame: "pd.DataFrame", row: int) -> str:
+    """Where it stands in the file: a line of JSON lines from 1, a row of a table from 0 as elsewhere."""
+    return f"line {frame.index[row]}" if frame.index.name == LINE else f"row {row}"
+
+
+def _refused(path: Path, place: str, words: str) -> SchemaError:
+    return SchemaError(f"{path}, {place}: {words}", field="feedback.path")

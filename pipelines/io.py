@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.as_of import slug
+from pipelines.as_of import parse_times, slug
+from pipelines.column_names import own_names
 from pipelines.column_types import typed_column
 from pipelines.environment import Environment
 from pipelines.files import written_aside
@@ -50,6 +51,17 @@ def read_source(source: Source, *, folder: Path, environment: Environment) -> "p
     return named.assign(**{source.label: typed_column(named, source.label, "boolean")})
 
 
+def read_timed(source: Source, *, folder: Path, environment: Environment) -> "pd.DataFrame":
+    """`read_source` with texts in ds turned into timestamps.
+
+    Raises:
+        DataError: as `read_source`, or a text is no timestamp.
+    """
+    frame = read_source(source, folder=folder, environment=environment)
+    with own_names(source):
+        return parse_times(frame, "ds")
+
+
 def read_static(source: Source, *, folder: Path) -> "pd.DataFrame | tuple[str, ...] | None":
     """What `panel_from_frame` takes as `static`: the rows of static_path, or names of columns of the source.
 
@@ -74,7 +86,7 @@ def read_static(source: Source, *, folder: Path) -> "pd.DataFrame | tuple[str, .
 
 def kind_of(path: Path) -> str:
     """Parquet for names that end in .parquet or .pq, CSV for all others."""
-    return "parquet" if path.suffix in (".parquet", ".pq") else "csv"
+    return "parquet" if path.suffix.lower() in (".parquet", ".pq") else "csv"
 
 
 def read_frame(path: Path, *, kind: str | None = None, id_col: str = "unique_id", field: str = "source.path") -> "pd.DataFrame":

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.as_of import parse_times
 from pipelines.environment import Environment
 from pipelines.fallbacks import fallback_line
-from pipelines.io import kind_of, read_source, write_frame
+from pipelines.io import kind_of, read_timed, write_frame
+from pipelines.option_words import PICTURES, TABLES, check_ending
 from pipelines.panels import panel_of
 from pipelines.recipe import PanelOptions, Source, check_freeze
 from pipelines.tables import read_table
@@ -84,17 +84,18 @@ def panel_from_arguments(args: argparse.Namespace) -> Panel:
         DataError: it cannot be read, or makes no panel.
     """
     source = source_from_arguments(args)
-    frame = parse_times(read_source(source, folder=Path(), environment=Environment({})), "ds")
+    frame = read_timed(source, folder=Path(), environment=Environment({}))
     return panel_of(frame, options_from_arguments(args), source)
 
 
-def source_from_arguments(args: argparse.Namespace) -> Source:
-    """The file, as a recipe would name it."""
-    kind: Any = kind_of(Path(args.data))
-    return Source(
-        kind=kind, path=args.data, id=args.id, time=args.time, target=args.target, series=args.series,
-        past_covariates=args.past_covariates, static_path=args.static, static_columns=args.static_columns,
-    )  # fmt: skip
+def source_from_arguments(args: argparse.Namespace, **in_place: Any) -> Source:
+    """The file, as a recipe would name it; `in_place` of what the arguments say."""
+    fields = {
+        "kind": kind_of(Path(args.data)), "path": args.data, "id": args.id, "time": args.time, "target": args.target,
+        "series": args.series, "past_covariates": args.past_covariates, "static_path": args.static,
+        "static_columns": args.static_columns,
+    }  # fmt: skip
+    return Source(**(fields | in_place))
 
 
 def options_from_arguments(args: argparse.Namespace) -> PanelOptions:
@@ -124,6 +125,7 @@ def backtest(args: argparse.Namespace) -> int:
     from pipelines.transfer import StartedFlow, refuse_look_ahead
     from tsforecast.backtest import backtest as run
 
+    check_ending(args, "out", TABLES)
     flow, options = flow_from_arguments(args)
     panel = panel_from_arguments(args)
     if isinstance(flow, StartedFlow):
@@ -148,6 +150,7 @@ def backtest(args: argparse.Namespace) -> int:
 
 def forecast(args: argparse.Namespace) -> int:
     """Forecast the file with a saved or registered model, to a file or stdout."""
+    check_ending(args, "out", TABLES)
     flow = _load(args.model)
     panel = panel_from_arguments(args)
     found = flow.predict(panel, horizon=args.horizon, quantile_levels=levels_of(args.quantile_levels))
@@ -166,6 +169,8 @@ def decompose(args: argparse.Namespace) -> int:
     from tsforecast.decompose import decompose as take_apart
     from tsforecast.preprocessing.seasonality import recommend
 
+    check_ending(args, "out", TABLES)
+    check_ending(args, "plot", PICTURES)
     panel = panel_from_arguments(args)
     if args.only is not None:
         if args.only not in panel.series_ids:

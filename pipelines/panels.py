@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.column_names import own_names
 from pipelines.column_types import with_types
 from pipelines.io import read_static
 from pipelines.recipe import PanelOptions, Source, Step
@@ -52,17 +53,18 @@ def repaired_panel_of(
         of_rows = sum(step.level == "frame" for step in repairs)
         resample = Step(name="resample", options={"freq": options.resample.freq, "how": options.resample.how})
         repairs[of_rows:of_rows] = repairs_of((resample,))
-    return repair(
-        frame,
-        repairs,
-        freq=options.freq,
-        season=options.season,
-        missing_steps=options.missing_steps,
-        tz=options.tz,
-        covariates=source.covariates,
-        past_covariates=source.known_so_far(),
-        static=static,
-    )
+    with own_names(source):
+        return repair(
+            frame,
+            repairs,
+            freq=options.freq,
+            season=options.season,
+            missing_steps=options.missing_steps,
+            tz=options.tz,
+            covariates=source.covariates,
+            past_covariates=source.known_so_far(),
+            static=static,
+        )
 
 
 def _is_local(frame: "pd.DataFrame") -> bool:
@@ -76,8 +78,12 @@ def _first_localised(repairs: "list[RepairStep]") -> bool:
     return bool(of_rows) and all(step.name != "localize" for step in of_rows)
 
 
-def facts_of(panel: Panel) -> dict[str, Any]:
-    """JSON values: series, rows, not_observed, freq, season, first, last, shortest, longest, names of what is beside y."""
+def facts_of(panel: Panel, *, label: str | None = None) -> dict[str, Any]:
+    """JSON values: series, rows, not_observed, freq, season, first, last, shortest, longest, names of what is beside y.
+
+    Args:
+        label: column of known anomalies, which a panel carries as its last past covariate, and nothing reads as one.
+    """
     lengths = panel.lengths
     return {
         "series": len(panel),
@@ -90,7 +96,8 @@ def facts_of(panel: Panel) -> dict[str, Any]:
         "shortest": int(lengths.min()),
         "longest": int(lengths.max()),
         "covariates": panel.covariate_names,
-        "past_covariates": panel.past_covariate_names,
+        "past_covariates": tuple(name for name in panel.past_covariate_names if name != label),
+        **({} if label is None else {"label": label}),
         "static": panel.static_real_names + panel.static_category_names,
     }
 
@@ -99,6 +106,7 @@ def panel_line(facts: dict[str, Any]) -> str:
     """`facts_of` in one line."""
     kinds = {"covariates": "covariates", "past_covariates": "past covariates", "static": "static"}
     beside = "".join(f", {words} {', '.join(facts[kind])}" for kind, words in kinds.items() if facts.get(kind))
+    beside += f", labels {facts['label']}" if facts.get("label") else ""
     return (
         f"{facts['series']} series, {facts['rows']} steps of {facts['freq']} (season {facts['season']}), "
         f"{facts['first']} to {facts['last']}, {facts['not_observed']} not observed{beside}"

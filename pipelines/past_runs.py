@@ -22,11 +22,17 @@ class Plan:
 
     before: str | None  # folder of the run before, beside that of this run; None = this is the first
     until: Mapping[str, int]  # series id -> last step that was judged before, as a whole number
-    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # label -> before and until, where these are its own
+    learn_until: Mapping[str, int] = field(default_factory=dict)  # where no run has judged: last step of one that failed
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # label -> the three of it, where these are its own
 
     def of(self, label: str) -> "Plan":
         """Where the model called `label` begins: after its last run that did not fail; a new one where the run before ended."""
-        return Plan(**self.models.get(label, {"before": self.before, "until": self.until}))
+        return Plan(**self.models.get(label, {"before": self.before, "until": self.until, "learn_until": self.learn_until}))
+
+    def held(self, last: Mapping[str, int]) -> dict[str, Any]:
+        """Where a model that began here and failed begins next time: here again, and its first fit ends with `last`."""
+        learn_until = {} if self.before is not None else {**self.learn_until, **last}
+        return {"before": self.before, "until": dict(self.until), "learn_until": learn_until}
 
 
 def moment_of(as_of: str) -> int:
@@ -40,7 +46,7 @@ def moment_of(as_of: str) -> int:
 
 
 def plan_of(work: Workspace) -> Plan:
-    """What was noted when the run began, or the last run of an earlier moment that ended."""
+    """What was noted when the run began, or the last run of an earlier moment that ended; a failed one where all did."""
     known = read_json(work.path(PLAN))
     if known is None:
         known = _look_back(work)
@@ -49,15 +55,19 @@ def plan_of(work: Workspace) -> Plan:
 
 
 def _look_back(work: Workspace) -> dict[str, Any]:
-    now, best = moment_of(work.as_of), None
+    now, best, failed = moment_of(work.as_of), None, None
     for path in sorted(work.folder.parent.glob(f"*/{JUDGED}")):
         judged = read_json(path)
         later = judged["moment"] >= now or path.parent == work.folder
-        if not later and (best is None or judged["moment"] > best[0]) and (path.parent / MARKER).exists():
+        if not later and "failed" in judged and (failed is None or judged["moment"] > failed[0]):
+            failed = judged["moment"], judged["failed"]
+        ended = "failed" not in judged and (path.parent / MARKER).exists()
+        if not later and ended and (best is None or judged["moment"] > best[0]):
             best = judged["moment"], {  # files of older releases have one `until`, which is that of all models
                 "before": path.parent.name, "until": judged["until"], "models": judged.get("models", {})
             }  # fmt: skip
-    return {"before": None, "until": {}, "models": {}} if best is None else best[1]
+    found = best or failed  # one that has judged goes before
+    return {"before": None, "until": {}} if found is None else found[1]
 
 
 def note_judged(work: Workspace, plan: Plan, panel: Panel, *, labels: Collection[str], failed: Collection[str]) -> None:
@@ -69,15 +79,28 @@ def note_judged(work: Workspace, plan: Plan, panel: Panel, *, labels: Collection
         labels: of all models of the run.
         failed: those of them that failed.
     """
-    last = dict(zip(panel.series_ids, panel.last_timestamps().astype("int64").tolist(), strict=True))
+    last = _last_steps(panel)
     models = {}
     for label in labels:
         began = plan.of(label)
         if label in failed:
-            models[label] = {"before": began.before, "until": dict(began.until)}
+            models[label] = began.held(last)
         else:
             models[label] = {"before": work.folder.name, "until": {**began.until, **last}}
     write_json(work.path(JUDGED), {"moment": moment_of(work.as_of), "until": {**plan.until, **last}, "models": models})
+
+
+def note_failed(work: Workspace, plan: Plan, panel: Panel) -> None:
+    """Say up to where the rows went in a run in which every model failed, where no run before it has judged any.
+
+    After a run that has judged, there is nothing to say: the next one begins where that one ended.
+    """
+    if plan.before is None:
+        write_json(work.path(JUDGED), {"moment": moment_of(work.as_of), "failed": plan.held(_last_steps(panel))})
+
+
+def _last_steps(panel: Panel) -> dict[str, int]:
+    return dict(zip(panel.series_ids, panel.last_timestamps().astype("int64").tolist(), strict=True))
 
 
 def facts_before(work: Workspace, plan: Plan, label: str) -> dict[str, Any] | None:

@@ -62,6 +62,24 @@ class Source:
         _no_password(self.url)
         if self.label is not None and self.label in (self.target, *self.covariates, *self.past_covariates):
             raise RecipeError(f"label {self.label!r} is read as a series too; leave it out of the others", field="label")
+        self._check_roles()
+
+    def _check_roles(self) -> None:
+        """Refuse a column that is to be two things, or that has a name which another column gets within."""
+        inner = {"unique_id": self.id, "ds": self.time, "y": self.target}
+        label = () if self.label is None else (self.label,)
+        roles = [("time", self.time), ("target", self.target)]
+        roles += [("covariates", name) for name in self.covariates] + [("past_covariates", name) for name in self.past_covariates]
+        roles += [("label", name) for name in label]
+        taken = {self.id: "id"}
+        for role, name in roles:
+            if name in taken and taken[name] != role:
+                raise RecipeError(f"{role} {name!r} is the column of {taken[name]} too; name another one", field=role)
+            if role not in ("time", "target") and name in inner:
+                raise RecipeError(
+                    f"{role} {name!r} has the name that column {inner[name]!r} gets here; rename it in the data", field=role
+                )
+            taken[name] = role
 
     def known_so_far(self) -> tuple[str, ...]:
         """Columns of a panel beside the target that have no future: past covariates, then the labels if there are any."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipelines.as_of import canonical, latest, parse_times
+from pipelines.as_of import canonical, latest
 from pipelines.environment import Environment
 from pipelines.files import read_json, write_json, written_aside
-from pipelines.io import read_source
+from pipelines.io import read_timed
 from pipelines.jobs import JobResult, jobs_of
 from pipelines.recipe import RecipeFile, fingerprint
 from pipelines.workspace import Workspace
@@ -57,7 +57,7 @@ def run_recipe(
     frame, as_of = None, options.as_of
     if as_of is None:
         tell(f"{file.recipe.name}: reading the source for its last moment")
-        frame = parse_times(read_source(file.recipe.source, folder=file.folder, environment=environment), "ds")
+        frame = read_timed(file.recipe.source, folder=file.folder, environment=environment)
         observed = frame.loc[frame["y"].notna()]  # rows behind hold the future of covariates
         as_of = latest(observed if len(observed) else frame, "ds")
     work = Workspace(file, as_of=canonical(as_of), root=options.folder, environment=environment, tell=tell, frame=frame)

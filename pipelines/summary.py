@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.feedback import unused_line
 from pipelines.files import read_json
 from pipelines.jobs import jobs_of
 from pipelines.panels import panel_line, repaired_line, warnings_of
 from pipelines.recipe_detect import DetectRecipe
-from pipelines.workspace import CHAMPION, LEADERBOARD, Workspace
+from pipelines.workspace import CHAMPION, LEADERBOARD, UNUSED, Workspace
 
 COLUMNS = ("mase", "wql", "coverage_80", "seconds")  # of the printed leaderboard, beside the metric that decides
 SHOWN_SKIPPED = 3
@@ -17,7 +18,7 @@ SHOWN_EVENTS = 10
 
 def summary_of(work: Workspace) -> dict[str, Any]:
     """JSON values: recipe, as_of, folder, panel, failed, tracking, seconds; of a forecast also metric, leaderboard, champion and
-    forecast, of a detection `detections` (what each model said of itself) and `events` (of the first model).
+    forecast, of a detection `detections` (what each model said of itself), `events` (of the first model) and `unused_feedback`.
 
     A part whose job has not run is None.
     """
@@ -29,6 +30,7 @@ def summary_of(work: Workspace) -> dict[str, Any]:
         own |= {
             "detections": _in_order(work.file.recipe, facts["detect"]),
             "events": read_json(work.path(f"events/{first}.json")),
+            "unused_feedback": read_json(work.path(UNUSED)),
         }
     else:
         own |= {
@@ -84,6 +86,8 @@ def to_text(summary: Mapping[str, Any]) -> str:
         if summary["panel"].get("repaired"):
             lines.append(f"  repaired   {repaired_line(summary['panel']['repaired'])}")
         lines += [f"  WARNING    {words}" for words in warnings_of(summary["panel"])]
+    if summary.get("unused_feedback"):
+        lines.append(f"  WARNING    {unused_line(summary['unused_feedback'])}")
     if summary["leaderboard"]:
         lines += ["", *_table(summary), ""]
     for job, failed in summary["failed"].items():

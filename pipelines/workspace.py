@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     from tsforecast.tracking import Tracker
 
-PANEL, FUTURE, REPAIRS, LEADERBOARD, CHAMPION, FORECAST, FALLBACKS, CHART = (
+PANEL, FUTURE, REPAIRS, UNUSED, LEADERBOARD, CHAMPION, FORECAST, FALLBACKS, CHART = (
     "panel.parquet",
     "future.parquet",
     "repairs.parquet",
+    "feedback_unused.json",
     "leaderboard.json",
     "champion.json",
     "forecast.parquet",

@@ -112,9 +112,9 @@ DETECT_EXAMPLES: dict[str, dict[str, Any]] = {
                     "timestamps": ["2026-03-06T22:00:00", "2026-03-07T00:00:00", "2026-03-07T02:00:00", "2026-03-07T04:00:00"],
                     "score": [3.0938, 364.863, 366.462, 335.167],
                     "revised_score": [1652.78, 2038.64, 2397.55, 2679.47],
-                    "p_value": [0.0162533, 1e-12, 1e-12, 1e-12],
-                    "severity": [29.8176, 100.0, 100.0, 100.0],
-                    "alarm": [True, True, True, True],
+                    "p_value": [0.0325153, 4.99089e-10, 4.90455e-10, 7.00229e-10],
+                    "severity": [24.7985, 100.0, 100.0, 100.0],
+                    "alarm": [False, True, True, True],
                     "provisional": [True, True, True, True],
                     "reason": [None, None, None, None],
                     "channels": {
@@ -126,15 +126,15 @@ DETECT_EXAMPLES: dict[str, dict[str, Any]] = {
                     },
                     "events": [
                         {
-                            "id": "web-1@2026-03-06T22:00:00",
+                            "id": "web-1@2026-03-07T00:00:00",
                             "peak_score": 366.462,
-                            "p_value": 1e-12,
+                            "p_value": 4.90455e-10,
                             "severity": 100.0,
                             "kind": "spike",
                             "open": True,
                             "suppressed": 0,
-                            "steps": 4,
-                            "start": "2026-03-06T22:00:00",
+                            "steps": 3,
+                            "start": "2026-03-07T00:00:00",
                             "end": "2026-03-07T04:00:00",
                             "peak": "2026-03-07T02:00:00",
                             "channels": [
@@ -156,7 +156,10 @@ DETECT_EXAMPLES: dict[str, dict[str, Any]] = {
                             },
                         }
                     ],
-                    "notes": [],
+                    "notes": [
+                        "calibrated on 17 held-out scores: only what stands out far alarms; "
+                        "800 rows of history or more tell better what is rare"
+                    ],
                 }
             ],
         },
@@ -343,8 +346,8 @@ DETECT_EXAMPLES: dict[str, dict[str, Any]] = {
                     "timestamps": [73, 74],
                     "score": [31.5021, 32.0022],
                     "revised_score": [32.4523, 38.3667],
-                    "p_value": [0.00545905, 0.00512233],
-                    "severity": [37.7147, 38.1755],
+                    "p_value": [0.0175125, 0.0169575],
+                    "severity": [29.2775, 29.5106],
                     "alarm": [False, False],
                     "provisional": [True, True],
                     "reason": [None, None],
@@ -353,7 +356,10 @@ DETECT_EXAMPLES: dict[str, dict[str, Any]] = {
                         "memory": {"expected": [49.8704, 49.8704], "lower": [39.085, 39.085], "upper": [60.915, 60.915]},
                     },
                     "events": [],
-                    "notes": [],
+                    "notes": [
+                        "calibrated on 18 held-out scores: only what stands out far alarms; "
+                        "800 rows of history or more tell better what is rare"
+                    ],
                 }
             ],
         },
@@ -369,7 +375,7 @@ SCORE_EXAMPLES: dict[str, dict[str, Any]] = {
         "answer": {
             "model": {
                 "name": "load",
-                "version": "d05b6b9243d7",
+                "version": "844ad92cfd97",
                 "architecture": "window_energy",
                 "trained_until": "2026-01-13T11:00:00",
             },
@@ -380,8 +386,8 @@ SCORE_EXAMPLES: dict[str, dict[str, Any]] = {
                     "id": "a",
                     "timestamps": ["2026-01-13T12:00:00", "2026-01-13T13:00:00"],
                     "score": [0.0807625, -0.0407623],
-                    "p_value": [0.298246, 0.403509],
-                    "severity": [8.7571, 6.56912],
+                    "p_value": [0.473684, 0.552632],
+                    "severity": [5.40852, 4.29274],
                     "alarm": [False, False],
                     "provisional": [True, True],
                     "reason": [None, None],
@@ -401,22 +407,23 @@ FEEDBACK_EXAMPLES: dict[str, dict[str, Any]] = {
         "request": {
             "model": "load",
             "series": "a",
-            "start": "2026-01-15T14:00:00",
-            "end": "2026-01-15T16:00:00",
+            "start": "2026-01-13T12:00:00",
+            "end": "2026-01-13T13:00:00",
             "label": "true alarm",
         },
         "answer": {
             "stored": {
                 "model": "load",
-                "start": "2026-01-15T14:00:00",
-                "end": "2026-01-15T16:00:00",
+                "start": "2026-01-13T12:00:00",
+                "end": "2026-01-13T13:00:00",
                 "label": "true alarm",
                 "event": None,
-                "at": "2026-11-26T15:08:28+00:00",
+                "at": "2026-11-26T16:51:24+00:00",
                 "series": "a",
             },
             "new": True,
             "durable": False,
+            "notes": [],
         },
     }
 }

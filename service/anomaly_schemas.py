@@ -100,8 +100,11 @@ class ScoreRequest(Strict):
     since: Moment | None = Field(None, description="as for POST /v1/anomalies; stateless requests only")
     recalibrate: bool | None = Field(
         None,
-        description="true: take what is ordinary from the newest quarter of the history given, without what feedback called "
-        "true alarms; nothing is learnt anew or stored; stateless requests only",
+        description="true: before it judges, the detector is recalibrated on the history given, for this request alone. The "
+        "newest quarter, without what feedback called true alarms, says anew how high ordinary scores are, which moves scores, "
+        "p-values, severities and alarms, and how wide the band is; too short a quarter leaves that as it was. The rows that "
+        "the detector keeps to look back on move to the end of the history, but those sent are still judged from what came "
+        "before them. What it has learnt stays, and nothing is stored; stateless requests only",
     )
 
 
@@ -244,3 +247,4 @@ class FeedbackAnswer(Strict):
     stored: Verdict
     new: bool = Field(description="false: exactly this was known already")
     durable: bool = Field(description="false: the service has no TSF_STATE_DIR and forgets it when it ends")
+    notes: list[str] = Field(description="why it counts for nothing yet: a series or steps that the detector has not seen")

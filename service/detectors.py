@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from tsforecast.anomaly.report import Event
 from tsforecast.errors import ArtifactError, OptionError
 from tsforecast.models.fitted_detector import FittedDetector
 from tsforecast.models.stream import REMEMBERED, DetectorStream, Update, open_stream
-from tsforecast.panel import moment_number
+from tsforecast.panel import IntArray, moment_number
 
 log = logging.getLogger("service.detectors")
 ABOUT = "about.json"
+MOST_NAMED = 20  # failed writes in one message
 Key = tuple[str, str, str]  # name and version of the detector, id of the series
 Moment = int  # nanoseconds, or steps of an integer clock
 
@@ -64,14 +66,18 @@ class OpenStream:
         events = [self._explained(event) if explain else event for event in found.events]
         return found, events
 
-    def tell(self, verdict: Verdict) -> None:
-        """Let what was said of an alarm count at once: true anomalies leave what is ordinary, false alarms enter it."""
+    def steps_of(self, verdict: Verdict) -> IntArray:
+        """Numbers of the judged steps that it speaks of, of those that are still remembered."""
         stream = self.stream
         judged = stream.times[stream.history :]
         rows = rows_between(judged, verdict, stream.detector.facts.tz)
-        steps = np.arange(len(judged))[rows] + stream.rows - len(judged)
+        return np.arange(len(judged))[rows] + stream.rows - len(judged)
+
+    def tell(self, verdict: Verdict) -> None:
+        """Let what was said of an alarm count at once: true anomalies leave what is ordinary, false alarms enter it."""
+        steps = self.steps_of(verdict)
         if len(steps):
-            calibrator = stream.judge.calibrator
+            calibrator = self.stream.judge.calibrator
             (calibrator.exclude if VERDICTS[verdict.label] == 1 else calibrator.readmit)(steps)
             self.unsaved = True
 
@@ -109,9 +115,12 @@ class Streams:
         threading.Thread(target=self._keep_written, name="streams", daemon=True).start()
 
     def stop(self) -> None:
-        """Write what has not been written."""
+        """Write what has not been written; what cannot be is lost, and the log says so."""
         self._stopped.set()
-        self.save()
+        try:
+            self.save()
+        except Exception:
+            log.exception("the service ends, and what could not be written to %s is lost", self.folder)
 
     def __len__(self) -> int:
         with self._table:
@@ -151,12 +160,37 @@ class Streams:
             with self._table:
                 one.users -= 1
 
-    def tell(self, verdict: Verdict) -> None:
-        """Let what was said of an alarm count for the streams that are open; others hear of it when they are opened."""
+    def tell(self, verdict: Verdict, *, new: bool) -> bool:
+        """Let what was said of an alarm count for the streams that are open; others hear of it when they are opened.
+
+        Args:
+            new: whether it has not been told before.
+
+        Returns:
+            False where streams of the series are open and none of them remembers a step that the verdict speaks of.
+        """
         with self._held(lambda one: (one.key[0], one.key[2]) == (verdict.model, verdict.unique_id)) as found:
+            steps = 0
             for one in found:
                 with one.lock:
-                    one.tell(verdict)
+                    steps += len(one.steps_of(verdict))
+                    if new:
+                        one.tell(verdict)
+        return bool(steps) or not found
+
+    def knows(self, model: ServedModel, series_id: str) -> bool:
+        """Whether there is a stream of the series, open or stored, or an event that is remembered."""
+        if series_id in self.open_ids(model.name) or self.events.newest(series=series_id, model=model.name, limit=1)[0]:
+            return True
+        if self.folder is None:
+            return False
+        stored = self._folder_of((model.name, model.version, series_id))
+        return stored.is_dir() or stored.with_suffix(".old").is_dir()
+
+    def open_ids(self, model: str) -> list[str]:
+        """Ids of the series that have an open stream by a detector of that name."""
+        with self._table:
+            return [series_id for name, _, series_id in self._open if name == model]
 
     @contextmanager
     def _held(self, wanted: Callable[[OpenStream], bool]) -> Iterator[list[OpenStream]]:
@@ -173,22 +207,41 @@ class Streams:
                     one.users -= 1
 
     def save(self) -> None:
-        """Write every stream that has changed, and the events."""
+        """Write every stream that has changed, and the events; what cannot be written holds up nothing else.
+
+        Raises:
+            ArtifactError: at the end; it names what could not be written, which stays in memory.
+        """
         if self.folder is None:
             return
+        failed: list[tuple[str, Exception]] = []
+
+        def tried(what: str, job: Callable[[], None]) -> None:
+            try:
+                job()
+            except Exception as error:  # whatever a disk or a stream may raise
+                failed.append((what, error))
+
+        def write(one: OpenStream) -> None:
+            with one.lock:
+                self._write(one)
+
         with self._held(lambda one: one.unsaved) as waiting:
             for one in waiting:
-                with one.lock:
-                    self._write(one)
-        self._shorten_folder()
-        self.events.save()
+                tried(f"series {one.key[2][:80]!r} by {one.key[0]}/{one.key[1]}", partial(write, one))
+        tried("the events", self.events.save)
+        tried("the folder, which is not shortened", self._shorten_folder)
+        if failed:
+            more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+            named = "; ".join(f"{what}: {error}" for what, error in failed[:MOST_NAMED])
+            raise ArtifactError(f"{len(failed)} could not be written: {named}{more}") from failed[0][1]
 
     def _keep_written(self) -> None:
         while not self._stopped.wait(self.seconds):
             try:
                 self.save()
             except Exception:
-                log.exception("streams cannot be written to %s; they stay in memory", self.folder)
+                log.exception("not all could be written to %s; the rest stays in memory", self.folder)
 
     # Under the lock of the table
 

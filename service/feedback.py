@@ -67,11 +67,12 @@ class Feedback:
         if not path.exists():
             return
         lines = 0
-        for lines, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            try:
-                self._keep(_verdict(json.loads(line)))
-            except (KeyError, TypeError, ValueError) as error:
-                log.warning("line %d of %s is no verdict and is left out: %r", lines, path, error)
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:  # an id may hold U+2028, U+0085 …
+            for lines, line in enumerate(file, 1):
+                try:
+                    self._keep(_verdict(json.loads(line)))
+                except (KeyError, TypeError, ValueError) as error:
+                    log.warning("line %d of %s is no verdict and is left out: %r", lines, path, error)
         if lines > 2 * len(self._verdicts):  # mostly replaced since: write it anew
             fresh = path.with_suffix(".tmp")
             fresh.write_text("".join(_line(one) for one in self._verdicts.values()), encoding="utf-8")

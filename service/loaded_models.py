@@ -1,7 +1,8 @@
 """Reference -> a model in memory, warm and of the version the store means now. What request threads share.
 
 A background thread looks all references up again every few seconds, loads and warms a new version beside the old one,
-then swaps; when that fails the old one stays and the log says why. The default model is never dropped.
+then swaps; when that fails the old one stays and the log says why. The default model is a forecaster and never dropped;
+a store of detectors alone is served without one.
 """
 
 import logging
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.errors import Problem
+from service.model_names import with_hint
 from service.model_store import ModelStore, Reference, StoredModel, Task
 from tsforecast import __version__
 from tsforecast.errors import ForecastError, ModelError, UnknownModel
@@ -62,13 +64,14 @@ class LoadedModels:
 
     store: ModelStore
     warm: Callable[[FittedFlow | FittedDetector], None]  # asks a fresh model once, so that the first caller does not wait
-    default: str | None = None  # None = the only stored model
+    default: str | None = None  # None = the only stored forecaster
     capacity: int = 4
     refresh_seconds: float = 30.0
     _models: "OrderedDict[str, ServedModel]" = field(default_factory=OrderedDict)  # reference -> model, latest used last
     _default: ServedModel | None = None
-    _reason: str = "the default model is being loaded"  # why the default is not ready
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the three above; held for moments
+    _reason: str = "the default model is being loaded"  # why there is no default
+    _ready: bool = False  # whether there was once nothing to wait for; it stays so
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the four above; held for moments
     _loading: threading.Lock = field(default_factory=threading.Lock)  # one load at a time
     _failures: dict[str, str] = field(default_factory=dict)  # what failed -> why, as last logged
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -82,13 +85,13 @@ class LoadedModels:
 
     @property
     def not_ready(self) -> str | None:
-        """Why the default model cannot answer; None when it can."""
+        """Why the default model cannot answer; None when it can, and where only detectors are stored, which need none."""
         with self._lock:
-            return None if self._default else self._reason
+            return None if self._ready else self._reason
 
     @property
     def default_model(self) -> ServedModel | None:
-        """What answers requests that name no model; None while it is not ready."""
+        """What answers forecasts that name no model; None while it is not ready, or where only detectors are stored."""
         with self._lock:
             return self._default
 
@@ -100,7 +103,12 @@ class LoadedModels:
             ModelError: it is of another task.
             Problem: 503, the default model is not loaded yet.
         """
-        found = self._get(reference)
+        try:
+            found = self._get(reference)
+        except UnknownModel as error:
+            if reference is None:
+                raise
+            raise with_hint(error, reference, self.store, task) from error
         if found.task != task:
             raise ModelError(_OTHER_TASK[found.task].format(name=found.name), field="model")
         return found
@@ -108,6 +116,8 @@ class LoadedModels:
     def _get(self, reference: str | None) -> ServedModel:
         with self._lock:
             if reference is None:
+                if self._default is None and self._ready:
+                    raise UnknownModel(f"{self._reason}; name a model", field="model")
                 if self._default is None:
                     detail = f"{self._reason}; name a model, or try again later"
                     raise Problem(503, "not-ready", detail, headers={"Retry-After": "5"})
@@ -140,14 +150,17 @@ class LoadedModels:
 
     def _refresh_default(self) -> None:
         try:
-            reference = self.default or self._only_model()
-            fresh = self._newer(reference, self._default)
+            reference = self.default or self._only_forecaster()
+            if reference is None:
+                self._serve_detectors_alone()
+                return
+            fresh = self._newer(reference, self._default, forecaster=True)
         except Exception as error:  # whatever a store or a model may raise: the old model stays
             self._say_default_failed(error)
             return
         if fresh is not None:
             with self._lock:
-                self._default = fresh
+                self._default, self._ready = fresh, True
             log.info("the default model is %s version %s", fresh.name, fresh.version)
 
     def _say_default_failed(self, error: Exception) -> None:
@@ -160,14 +173,31 @@ class LoadedModels:
         with self._lock:
             self._reason = reason
 
-    def _only_model(self) -> str:
-        names = self.store.names()
-        if len(names) > 1:  # detectors beside the only forecaster do not make it less of a default
-            names = [name for name in names if self.store.versions(name)[0].task == "forecast"] or names
+    def _serve_detectors_alone(self) -> None:
+        """Be ready without a default: requests about anomalies name their detector."""
+        reason = "only detectors are stored, and they make no forecasts"
+        if self._default is not None:
+            self._say_default_failed(UnknownModel(reason))
+            return
+        with self._lock:
+            new, self._ready, self._reason = not self._ready, True, reason
+        if new:
+            log.info("%s: there is no default model", reason)
+
+    def _only_forecaster(self) -> str | None:
+        """The name of the only stored forecaster; None where all that is stored are detectors.
+
+        Raises:
+            UnknownModel: several are stored, or nothing is.
+        """
+        newest = {name: next(iter(self.store.versions(name)), None) for name in self.store.names()}
+        names = [name for name, stored in newest.items() if stored is not None and stored.task == "forecast"]
         if len(names) == 1:
             return names[0]
         if names:
             raise UnknownModel(f"TSF_DEFAULT_MODEL has to say which model is the default: {', '.join(names[:20])}")
+        if any(newest.values()):
+            return None
         raise UnknownModel(
             f"no model is stored in {self.store.where()}; train one with `tsforecast run RECIPE`, "
             "or set TSF_DEFAULT_MODEL=seasonal_naive to serve without one"
@@ -191,9 +221,18 @@ class LoadedModels:
                     self._models[reference] = fresh
             log.info("model %r is now version %s", reference, fresh.version)
 
-    def _newer(self, reference: str, current: ServedModel | None) -> ServedModel | None:
-        """What `reference` means now, warm; None if that is `current`."""
+    def _newer(self, reference: str, current: ServedModel | None, *, forecaster: bool = False) -> ServedModel | None:
+        """What `reference` means now, warm; None if that is `current`.
+
+        Raises:
+            UnknownModel: there is none, or it had to be a forecaster and is none.
+        """
         stored = self._resolve(reference)
+        if forecaster and stored is not None and stored.task != "forecast":
+            raise UnknownModel(
+                f"TSF_DEFAULT_MODEL is {reference!r}, which detects anomalies and makes no forecasts; name a forecaster, "
+                "or leave it unset: requests about anomalies name their detector"
+            )
         if current is not None and stored is None and current.recipe is not None:
             return None  # still no stored model, still the same recipe
         if current is not None and stored is not None and (stored.name, stored.version) == (current.name, current.version):

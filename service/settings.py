@@ -19,7 +19,7 @@ class Settings:
     """Where models come from and how much one caller may ask; field `port` is the variable TSF_PORT, and so on."""
 
     # where models come from
-    default_model: str | None = None  # reference used when a request names none; None = the only stored model
+    default_model: str | None = None  # reference used when a request names none; None = the only stored forecaster
     model_dir: str | None = None  # a saved model, or a folder of them, served without MLflow
     tracking_uri: str | None = None  # MLflow store or server; None = the local one in `mlruns`
     mlruns: str = "mlruns"  # folder of the local MLflow store

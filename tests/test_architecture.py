@@ -85,6 +85,7 @@ SHARED_BY_MODELS = {
     "latent_feature",
     "impute_repair",
     "holes",
+    "noise",
     "generation",
     "judging",
     "processes",

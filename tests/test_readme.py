@@ -82,6 +82,14 @@ def test_python_block_with_a_detector_runs(tmp_path):
     assert done.stdout.splitlines()[0].split() == ["start", "kind", "severity", "channels"]
 
 
+def test_python_block_with_other_uses_of_detectors_runs(tmp_path):
+    script = tmp_path / "readme.py"
+    script.write_text(the_block("python", "from dataclasses"))
+    done = shell(f"{sys.executable} -W error {script}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "2 generated beside 1 real series: passes"
+
+
 def test_the_list_of_detectors_is_that_of_the_readme(tmp_path):
     done = shell("tsforecast models --task anomaly --markdown", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tsforecast.anomaly.alarms import AlarmRules
     from tsforecast.anomaly.report import AnomalyReport
     from tsforecast.checking.whole import check
+    from tsforecast.comparison import compare_series
     from tsforecast.flow import FittedFlow, ForecastFlow, load_model
     from tsforecast.forecast import Forecast
     from tsforecast.models.fitted_detector import FittedDetector, load_detector
@@ -46,6 +47,7 @@ _HOMES = {
     "build_repair": "tsforecast.preprocessing.repairs",
     "build_transform": "tsforecast.preprocessing.transforms",
     "check": "tsforecast.checking.whole",
+    "compare_series": "tsforecast.comparison",
     "detect_seasons": "tsforecast.preprocessing.seasonality",
     "future_from_frame": "tsforecast.preprocessing.validate",
     "load_detector": "tsforecast.models.fitted_detector",
@@ -73,6 +75,7 @@ __all__ = [
     "build_repair",
     "build_transform",
     "check",
+    "compare_series",
     "detect_seasons",
     "future_from_frame",
     "load_detector",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import checks, detect_file, one_file
 from pipelines.__main__ import EXIT_CODES, add_run, add_schedule, guarded
+from pipelines.option_words import on_one_file
 from tsforecast import __version__
 
 if TYPE_CHECKING:
@@ -131,14 +132,14 @@ def _steps(args: argparse.Namespace) -> int:
 
 def _add_check(commands: "Commands") -> None:
     words = "say what a file, or the source of a recipe, holds, what is wrong with it, and what panel it makes"
-    command = _command(commands, "check", words, checks.check)
+    command = _command(commands, "check", words, on_one_file(checks.check))
     one_file.add_data_arguments(command)
     checks.add_check_arguments(command)
 
 
 def _add_decompose(commands: "Commands") -> None:
     words = "say which seasons a file has, and take its series apart into trend, seasons and remainder"
-    command = _command(commands, "decompose", words, one_file.decompose)
+    command = _command(commands, "decompose", words, on_one_file(one_file.decompose))
     one_file.add_data_arguments(command)
     command.add_argument("--only", metavar="ID", help="of one series; default: all")
     command.add_argument("--seasons", metavar="STEPS,STEPS", help="such as 24,168; default: those that are found")
@@ -149,14 +150,16 @@ def _add_decompose(commands: "Commands") -> None:
 
 
 def _add_train(commands: "Commands") -> None:
-    command = _command(commands, "train", "fit one model on a file and save it", one_file.train)
+    command = _command(commands, "train", "fit one model on a file and save it", on_one_file(one_file.train))
     one_file.add_data_arguments(command)
     one_file.add_model_arguments(command)
     command.add_argument("--out", required=True, metavar="DIR", help="folder of the saved model")
 
 
 def _add_backtest(commands: "Commands") -> None:
-    command = _command(commands, "backtest", "score one model on a file, from moments of the past", one_file.backtest)
+    command = _command(
+        commands, "backtest", "score one model on a file, from moments of the past", on_one_file(one_file.backtest)
+    )
     one_file.add_data_arguments(command)
     one_file.add_model_arguments(command)
     command.add_argument("--folds", type=int, default=3)
@@ -167,7 +170,7 @@ def _add_backtest(commands: "Commands") -> None:
 
 
 def _add_forecast(commands: "Commands") -> None:
-    command = _command(commands, "forecast", "forecast a file with a saved or registered model", one_file.forecast)
+    command = _command(commands, "forecast", "forecast a file with a saved or registered model", on_one_file(one_file.forecast))
     command.add_argument(
         "model", metavar="MODEL", help="folder of a saved model, or name, name@alias, name/version of the registry"
     )
@@ -179,7 +182,7 @@ def _add_forecast(commands: "Commands") -> None:
 
 def _add_detect(commands: "Commands") -> None:
     words = "find what is out of the ordinary in a file, with a detector that is fitted on it or was saved"
-    command = _command(commands, "detect", words, detect_file.detect)
+    command = _command(commands, "detect", words, on_one_file(detect_file.detect))
     one_file.add_data_arguments(command)
     detect_file.add_detect_arguments(command)
 

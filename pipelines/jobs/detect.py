@@ -13,14 +13,15 @@ import numpy as np
 
 from pipelines.detections import Case, Chosen, after_fit, channels_of, chosen, needs_of, newer, own_folder, part_of
 from pipelines.event_log import FLAT, Row, carried_on, flat, rows_of, write_lines
-from pipelines.feedback import digest_of_file, read_feedback
+from pipelines.feedback import Feedback, digest_of_file, read_feedback, unused_line
 from pipelines.files import folder_written_aside, read_json, write_json, written_aside
 from pipelines.io import write_frame
 from pipelines.jobs import JobResult, each_model
-from pipelines.past_runs import JUDGED, PLAN, facts_before, moment_of, note_judged, plan_of
+from pipelines.past_runs import JUDGED, PLAN, facts_before, moment_of, note_failed, note_judged, plan_of
 from pipelines.recipe import ModelOptions
 from pipelines.tracked_detect import LONGEST_CHART, Epochs, fitting, log_fit, log_judgement, register, worst_series
-from pipelines.workspace import Workspace
+from pipelines.workspace import UNUSED, Workspace
+from tsforecast.errors import ModelError
 from tsforecast.models.registry import build_detector
 from tsforecast.panel import IntArray, Panel
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from tsforecast.evaluation import Drift
 
 READS = ("detect", "alarms", "models", "seed", "feedback", "tracking")
-WRITES = ("detectors", "scores", "events", "plots", "training", PLAN, JUDGED)
+WRITES = ("detectors", "scores", "events", "plots", "training", PLAN, JUDGED, UNUSED)
 NANOSECONDS = 1_000_000_000  # of a second
 FALSE_ALARM, TRUE_ALARM = "false alarm", "true alarm"
 
@@ -41,16 +42,24 @@ def run(work: Workspace) -> JobResult:
     recipe, plan = work.detection, plan_of(work)
     panel, labels = channels_of(work.panel, target=recipe.source.target, label=recipe.source.label)
     path = None if recipe.feedback is None else work.file.folder / recipe.feedback.path
+    feedback = Feedback.none(panel) if path is None else read_feedback(path, panel)
+    write_json(work.path(UNUSED), feedback.unused)
+    if feedback.unused:
+        work.tell(f"{work.name}: detect: {unused_line(feedback.unused)}")
     case = Case(
         panel=panel,
         labels=labels,
-        feedback=np.zeros(len(panel.target), dtype=np.int64) if path is None else read_feedback(path, panel),
+        feedback=feedback.said,
         feedback_digest="" if path is None else digest_of_file(path),
         plan=plan,
     )
-    result = each_model(
-        work, recipe.models, "detect", lambda work, model: detect_one(work, model, replace(case, plan=plan.of(model.label)))
-    )
+    try:
+        result = each_model(
+            work, recipe.models, "detect", lambda work, model: detect_one(work, model, replace(case, plan=plan.of(model.label)))
+        )
+    except ModelError:
+        note_failed(work, plan, panel)
+        raise
     note_judged(work, plan, panel, labels=[model.label for model in recipe.models], failed=result.failed)
     deliver(work)
     return result

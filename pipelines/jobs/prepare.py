@@ -3,10 +3,11 @@
 import hashlib
 from typing import TYPE_CHECKING
 
-from pipelines.as_of import cut, later, parse_times
+from pipelines.as_of import cut, later
+from pipelines.column_names import own_names
 from pipelines.column_types import with_types, words_of
 from pipelines.flows import repairs_of
-from pipelines.io import read_source, write_frame
+from pipelines.io import read_timed, write_frame
 from pipelines.jobs import JobResult
 from pipelines.panel_file import write_panel
 from pipelines.panels import facts_of, repaired_line, repaired_panel_of, warnings_of
@@ -26,12 +27,16 @@ def run(work: Workspace) -> JobResult:
     recipe = work.file.recipe
     frame = work.raw
     if frame is None:
-        frame = read_source(recipe.source, folder=work.file.folder, environment=work.environment)
-        frame = parse_times(frame, "ds")
-    seen = cut(frame, "ds", work.as_of)
+        frame = read_timed(recipe.source, folder=work.file.folder, environment=work.environment)
+    with own_names(recipe.source):
+        seen = cut(frame, "ds", work.as_of)
     made = repaired_panel_of(seen, recipe.panel, recipe.source, steps=recipe.repairs, folder=work.file.folder)
     panel, log = made.panel, made.log
-    facts = {"sha256": write_panel(panel, work.path(PANEL)), **facts_of(panel), "rows_after_as_of": len(frame) - len(seen)}
+    facts = {
+        "sha256": write_panel(panel, work.path(PANEL)),
+        **facts_of(panel, label=recipe.source.label),
+        "rows_after_as_of": len(frame) - len(seen),
+    }
     if recipe.source.covariates:  # known in the future too, so theirs may be seen; the target's may not
         future, changes = _future(work, frame, words=words_of(seen, recipe.source))
         write_frame(future, work.path(FUTURE))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import chain, islice
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,23 +29,25 @@ from service.deps import Needs, Services, decode, read_body
 from service.errors import FieldError, Problem, invalid, problem_of
 from service.feedback import Verdict, moment_of
 from service.loaded_models import ServedModel
+from service.model_names import no_kind_of_detector
 from service.option_types import misfit
 from service.schemas import PROBLEMS
 from tsforecast import __version__
 from tsforecast.anomaly.alarms import AlarmRules
 from tsforecast.anomaly.report import AnomalyReport
-from tsforecast.errors import ForecastError, HistoryTooShort, OptionError
+from tsforecast.errors import ForecastError, HistoryTooShort, ModelError, OptionError, UnknownModel, did_you_mean
 from tsforecast.models.base import Epoch
 from tsforecast.models.detector import Detector
 from tsforecast.models.detector_fitting import recalibrated
 from tsforecast.models.ensemble import Ensemble
 from tsforecast.models.fitted_detector import FittedDetector
-from tsforecast.models.registry import available_models, build_detector, detector_class, model_class
+from tsforecast.models.registry import MODELS, available_models, build_detector, detector_class, model_class
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import IntArray, Panel
 
 router = APIRouter(prefix="/v1/anomalies", tags=["anomalies"])
 QUICK = {"members": ("pca_remainder", "shape_neighbour", "window_energy")}  # of an ensemble: the best without a network
+MOST_COMPARED = 1_000  # ids that a misspelt one is compared with
 LEVEL = 99.0  # coverage of the band that is told, percent
 STATUSES = (400, 404, 408, 409, 413, 415, 422, 503, 504)
 
@@ -92,7 +95,8 @@ async def feedback(request: Request, services: Needs) -> Response:
     """Remembers the verdict: true anomalies leave what counts as ordinary, false alarms enter it. That holds at once for a
     stream of the series, and for later fits (`feedback`) and recalibrations (`recalibrate`).
 
-    The same verdict again changes nothing; another one on the same steps replaces it.
+    The same verdict again changes nothing; another one on the same steps replaces it. One on a series or on steps that the
+    detector has not seen is kept too, since they may come later, or in a whole history; `notes` says so.
     """
     return await _posted(request, services, _feedback)
 
@@ -141,7 +145,8 @@ def _detect(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     until = time.monotonic() + services.settings.request_seconds
     asked = read_detect(decode(body), services.settings)
     facts["series"], facts["points"] = len(asked.series), sum(one.values.size for one in asked.series)
-    recipe = _recipe(asked)
+    recipe = _recipe(asked, services)
+    asked = replace(asked, feedback=_named_in_feedback(asked.feedback, services))
     facts["model"] = recipe.name
     began = time.perf_counter()
     reports: list[tuple[LabelledGroup, AnomalyReport]] = []
@@ -161,7 +166,7 @@ def _detect(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     return anomalies_json(asked.series, model, reports)
 
 
-def _recipe(asked: DetectRequest) -> Detector:
+def _recipe(asked: DetectRequest, services: Services) -> Detector:
     """The recipe asked for.
 
     Raises:
@@ -171,6 +176,8 @@ def _recipe(asked: DetectRequest) -> Detector:
         raise invalid([FieldError(field="options", message="are of a model; say which by `model`")])
     if asked.model is None:
         return build_detector("ensemble", **QUICK)
+    if not any(asked.model in table for table in MODELS.values()):
+        raise no_kind_of_detector(asked.model, services.models.store)
     try:
         wrong = misfit(detector_class(asked.model), asked.options)
         if wrong is not None:
@@ -182,6 +189,21 @@ def _recipe(asked: DetectRequest) -> Detector:
     except OptionError as error:
         field = "model" if error.field == "model" else f"options.{error.field}"
         raise invalid([FieldError(field=field, message=str(error))]) from error
+
+
+def _named_in_feedback(given: str | None, services: Services) -> str | None:
+    """The name that verdicts on a detector are kept under.
+
+    Raises:
+        UnknownModel, ModelError: nothing was said of it, and it is no stored detector.
+    """
+    if given is None or services.feedback.of(given):
+        return given
+    try:
+        return services.models.get(given, "anomaly").name
+    except (UnknownModel, ModelError) as error:
+        error.field = "feedback"
+        raise
 
 
 def _refuse_slow(recipe: Detector) -> None:
@@ -257,9 +279,10 @@ def _whole_histories(
         detector = model.detector
         assert detector is not None
         with _told(series, group):
-            if asked.recalibrate:
-                detector = recalibrated(detector, group.panel, services.feedback.labels(model.name, group.panel))
-            reports.append((group, _report(detector, group.panel, asked.judging)))
+            before = detector if asked.recalibrate else None
+            if before is not None:
+                detector = recalibrated(before, group.panel, services.feedback.labels(model.name, group.panel))
+            reports.append((group, _report(detector, group.panel, asked.judging, before)))
     return anomalies_json(series, _facts_of(model), reports)
 
 
@@ -290,7 +313,7 @@ def _facts_of(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _report(detector: FittedDetector, panel: Panel, judging: Judging) -> AnomalyReport:
+def _report(detector: FittedDetector, panel: Panel, judging: Judging, before: FittedDetector | None = None) -> AnomalyReport:
     return detector.score(
         panel,
         alarms=_rules_on(judging.alarms, panel),
@@ -298,6 +321,7 @@ def _report(detector: FittedDetector, panel: Panel, judging: Judging) -> Anomaly
         revised=judging.revised,
         since=None if judging.since is None else moment_of(judging.since, panel, "since"),
         explain=judging.explain,
+        before=before,
     )
 
 
@@ -335,11 +359,12 @@ def _new_values(
 
 def _feedback(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     asked = read_feedback(decode(body), services.settings)
-    model = services.models.get(asked.model, "anomaly").name
-    facts["model"] = model
+    detector = services.models.get(asked.model, "anomaly")
+    facts["model"] = model = detector.name
     if asked.event is None:
         assert asked.series is not None and asked.start is not None and asked.end is not None
         series, start, end = asked.series, asked.start, asked.end
+        _check_kind_of_clock(detector, start)
     else:
         known = services.streams.events.of_id(model, asked.event)
         if known is None:
@@ -348,11 +373,42 @@ def _feedback(body: bytes, services: Services, facts: dict[str, object]) -> byte
         series, start, end = known["series"], known["start"], known["end"]
     said = Verdict(model=model, unique_id=series, start=start, end=end, label=asked.label, event=asked.event)
     stored, new = services.feedback.add(said)
-    if new:
-        services.streams.tell(stored)
+    notes = _counts_for_nothing_yet(stored, detector, services, found=services.streams.tell(stored, new=new))
     told = asdict(stored)
     told["series"] = told.pop("unique_id")
-    return dump({"stored": told, "new": new, "durable": services.feedback.folder is not None})
+    return dump({"stored": told, "new": new, "durable": services.feedback.folder is not None, "notes": notes})
+
+
+def _check_kind_of_clock(model: ServedModel, start: str | int) -> None:
+    """Refuse a verdict in steps on a detector of timestamps, or the other way round: it would never count.
+
+    Raises:
+        Problem: 422.
+    """
+    assert model.detector is not None
+    counts = isinstance(model.detector.facts.freq, int)
+    if isinstance(start, int) != counts:
+        wanted = "whole numbers" if counts else "ISO 8601 timestamps"
+        message = f"must be {wanted} as in the series that {model.name!r} judges, got {start!r}"
+        raise invalid([FieldError(field=name, message=message) for name in ("start", "end")])
+
+
+def _counts_for_nothing_yet(verdict: Verdict, model: ServedModel, services: Services, *, found: bool) -> list[str]:
+    """Why a verdict changes nothing now; `found` as from `Streams.tell`."""
+    assert model.detector is not None
+    series, fitted = verdict.unique_id, model.detector.memories
+    if series not in fitted and not services.streams.knows(model, series):
+        near = did_you_mean(series, islice(chain(fitted, services.streams.open_ids(model.name)), MOST_COMPARED))
+        return [
+            f"{model.name!r} has not seen series {series!r}{near or ';'} the verdict is kept, "
+            "and counts when steps of that series that it speaks of are learnt from or recalibrated on"
+        ]
+    if found:
+        return []
+    return [
+        f"the stream of series {series!r} has judged none of these steps, or remembers them no more; the verdict is kept, "
+        "and counts when they are learnt from or recalibrated on"
+    ]
 
 
 @contextmanager

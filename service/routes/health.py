@@ -17,7 +17,9 @@ async def livez() -> Health:
 
 @router.get("/readyz", summary="May it be sent requests?", response_description="it may", responses={503: PROBLEMS[503]})
 async def readyz(services: Needs) -> Health:
-    """200 when the default model is loaded and warm; 503 with the reason before that, and while the service ends."""
+    """200 when the default model is loaded and warm, or where only detectors are stored, of which none is a default; 503
+    with the reason before that, and while the service ends.
+    """
     if services.draining:
         raise Problem(503, "draining", "the service is ending; send requests elsewhere")
     reason = services.models.not_ready

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from service.deps import Needs, Services
+from service.model_names import with_hint
 from service.model_store import StoredModel, Task
 from service.schemas import PROBLEMS, Architecture, Model, ModelList, Stored, Version
 from tsforecast.errors import UnknownModel
@@ -52,9 +53,9 @@ def _one(services: Services, name: str) -> Model:
         architecture = None
     try:
         versions = _stored(services, name).versions
-    except UnknownModel:
+    except UnknownModel as error:
         if architecture is None:
-            raise
+            raise with_hint(error, name, services.models.store) from error
         versions = []
     return Model(name=name, versions=versions, architecture=architecture)
 

@@ -29,6 +29,7 @@ MOST_STEPS = 500  # of training a tiny network: some 2 ms each
 SEASON = 24
 START = np.datetime64("2024-01-01", "ns")
 HOUR = np.timedelta64(3_600_000_000_000, "ns")
+LATER = np.datetime64("2025-07-01", "ns")  # not right behind any fit
 
 CANNOT_SEE = {  # (detector, what was planted) -> why it is no less ordinary to it
     ("window_energy", "shape"): "values in another order have the same squares",
@@ -135,6 +136,41 @@ def test_evidence_has_a_place_for_each_kind_step_and_channel_and_is_never_negati
         assert np.nanmin(part) >= 0
         assert np.isfinite(part[:, core.reach + 1 : len(rows) - core.delay]).all()
     assert core.reach >= 0 and core.delay >= 0 and core.width >= 1 and len(set(core.kinds)) == len(core.kinds)
+
+
+def test_a_history_that_does_not_continue_the_fit_begins_as_it_goes_on(name: str) -> None:
+    detector = fitted(name)
+    width = detector.core.width
+    later = panel_of([ordinary(600, seed=50 + seed) for seed in range(4)], ids=["s0", "s1", "s2", "s3"], start=LATER)
+    for series in range(4):
+        score = detector.series_scores(later, series, detector.memories["s0"]).causal
+        first = int(np.flatnonzero(np.isfinite(score))[0])
+        assert np.nanmax(score[first : first + 2 * width]) < 2.5 * np.nanmax(score[first + 2 * width :])
+
+
+def test_a_few_missing_steps_are_no_anomaly_of_the_steps_behind_them(name: str) -> None:
+    detector = fitted(name)
+    width = detector.core.width
+    missing = max(width // 6, 1)
+    for seed in range(4):
+        values = ordinary(600, seed=60 + seed)
+        holed = np.where(np.arange(600) // missing == 400 // missing, np.nan, values)
+        whole, found = (
+            detector.series_scores(panel_of([some], ids=["s0"], start=LATER), 0, detector.memories["s0"])
+            for some in (values, holed)
+        )
+        assert np.nanmax(found.causal[400:]) < 1.5 * np.nanmax(whole.causal)
+        assert np.nanmax(found.revised) < 1.5 * np.nanmax(whole.revised)
+
+
+def test_where_a_third_is_always_missing_windows_without_it_are_judged(name: str, tmp_path: Path) -> None:
+    holed = ordinary(1000, seed=7)
+    holed[np.random.default_rng(7).random(1000) < 0.33] = np.nan
+    detector = fit(name, panel_of([holed[:600]]))
+    assert detector.facts.least_seen == pytest.approx(0.8 * 0.67, abs=0.03)
+    found = detector.series_scores(panel_of([holed[600:]], ids=["s0"], start=START + 600 * HOUR), 0, detector.memories["s0"])
+    assert np.isfinite(found.causal[np.isfinite(holed[600:])]).mean() > 0.6  # some windows of 16 have fewer
+    assert load_detector(detector.save(tmp_path / "d")).core.least_seen == detector.facts.least_seen
 
 
 def test_the_same_panel_and_seed_give_the_same_scores(name: str) -> None:

@@ -21,8 +21,10 @@ from pipelines.recipe_detect import DetectRecipe
 from pipelines.summary import exit_code, summary_of, to_text
 from pipelines.tracked_detect import Epochs, kl_of
 from pipelines.workspace import Workspace
-from tsforecast.errors import OptionError, RecipeError, SchemaError
+from tsforecast import cli
+from tsforecast.errors import ModelError, OptionError, RecipeError, SchemaError
 from tsforecast.models.base import Epoch
+from tsforecast.models.fitted_detector import load_detector
 from tsforecast.models.window_energy import WindowEnergy
 from tsforecast.tracking import open_tracking
 
@@ -239,15 +241,50 @@ def test_the_json_lines_of_the_service_are_feedback_and_a_later_line_wins(recipe
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"unique_id": "b", "start": "2025-01-01", "end": "2025-01-02"}\n', "row 0: has no 'label'; each line is an object"),
-        ('\n{"unique_id": "b"\n', "row 0: is no JSON"),
-        ('{"unique_id": "b", "start": 3, "end": 5, "label": true}\n', "row 0: start is 3; the series have timestamps"),
+        ('{"unique_id": "b", "start": "2025-01-01", "end": "2025-01-02"}\n', "line 1: has no 'label'; each line is an object"),
+        ('\n{"unique_id": "b"\n', "line 2: is no JSON"),
+        ('{"unique_id": "b", "start": 3, "end": 5, "label": true}\n', "line 1: start is 3; the series have timestamps"),
     ],
 )
 def test_json_lines_that_cannot_be_read_are_named(recipe: Write, run: Run, tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "said.jsonl").write_text(text)
     with pytest.raises(SchemaError, match=words):
         run(recipe(ENERGY, '[feedback]\npath = "said.jsonl"'), as_of=FIRST)
+
+
+def test_feedback_about_no_row_of_the_run_is_told_by_line_and_series_and_stays_in_the_file(
+    recipe: Write, run: Run, tmp_path: Path
+) -> None:
+    file = recipe(ENERGY, '[feedback]\npath = "said.csv"')
+    text = "unique_id,start,end,label\nb,2025-01-03,2025-01-04,no\nbb,2025-01-03,2025-01-04,no\na,2024-01-03,2024-01-04,yes\n"
+    (tmp_path / "said.csv").write_text(text)
+    work = run(file, as_of=FIRST)
+    line = "row 1: series 'bb' is not in the data; row 2: series 'a' has no step from 2024-01-03 to 2024-01-04"
+    assert any(line in told for told in work.told)  # type: ignore[attr-defined]
+    assert f"WARNING    feedback about no row of this run, left as it is: {line}\n" in to_text(summary_of(work))
+    assert len(summary_of(work)["unused_feedback"]) == 2 and exit_code(summary_of(work)) == 0
+    assert (tmp_path / "said.csv").read_text() == text
+    (tmp_path / "said.csv").write_text(text + "".join(f"gone{i},2025-01-03,2025-01-04,no\n" for i in range(5)))
+    assert "and 4 more" in to_text(summary_of(run(file, as_of=FIRST)))
+    (tmp_path / "said.csv").write_text("unique_id,start,end,label\nb,2025-01-03,2025-01-04,no\n")
+    assert "WARNING" not in to_text(summary_of(run(file, as_of=FIRST)))
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\u2029", "\x1c"])
+def test_a_line_of_feedback_ends_at_a_newline_only(recipe: Write, run: Run, tmp_path: Path, mark: str) -> None:
+    said = {"unique_id": f"b{mark}1", "start": "2025-01-29T08:00", "end": "2025-01-29T13:00", "label": False}
+    gone = {**said, "unique_id": "gone"}
+    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in (said, gone)]
+    (tmp_path / "said.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    frame = data()
+    frame["unique_id"] = frame["unique_id"].replace("b", f"b{mark}1")
+    file = recipe(ENERGY, '[feedback]\npath = "said.jsonl"', head=HEAD.replace("csv", "parquet"))
+    frame.to_parquet(tmp_path / "data.parquet")
+    run(file, as_of=FIRST)
+    work = run(file, as_of=SECOND)
+    assert "false alarm" in {one["feedback"] for one in events_of(work)}
+    assert summary_of(work)["unused_feedback"] == ["line 3: series 'gone' is not in the data"]
+    assert events_of(run(file, as_of=THIRD)) is not None  # the file of all events is read again
 
 
 def test_a_false_alarm_is_no_news(recipe: Write, run: Run, tmp_path: Path) -> None:
@@ -330,14 +367,67 @@ def test_rows_of_a_run_in_which_the_alarming_model_failed_are_judged_by_its_next
         patch.setattr(detect_job, "detect_one", failing)
         second = run(file, as_of=SECOND)  # has what is planted
     assert exit_code(summary_of(second)) == 3
-    found = summary_of(run(file, as_of=THIRD))["detections"]
+    third = run(file, as_of=THIRD)
+    found = summary_of(third)["detections"]
     assert found["short"]["rows"] == 2 * 144 and found["short"]["how"] == "kept"
     if at_first:
         assert (found["window_energy"]["rows"], found["window_energy"]["why"]) == (2 * 889, "first run")
+        assert trained_until(third) == SECOND  # so that the rows since are judged by what has not learnt from them
     else:
         assert (found["window_energy"]["rows"], found["window_energy"]["how"]) == (2 * 288, "kept")
         assert found["window_energy"]["detector"] == "2025-01-26/detectors/window_energy"
         assert len(planted(lines_of(tmp_path))) == 1
+
+
+def trained_until(work: Workspace) -> str:
+    return str(load_detector(work.path("detectors/window_energy")).facts.trained_until)
+
+
+def test_a_fit_after_a_first_run_in_which_every_model_failed_ends_where_that_run_ended(
+    recipe: Write, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = recipe(ENERGY)
+    for moment in (FIRST, SECOND):
+        with monkeypatch.context() as patch, pytest.raises(ModelError, match="no memory left"):
+            patch.setattr(WindowEnergy, "fit", lambda self, panel, **how: (_ for _ in ()).throw(ValueError("no memory left")))
+            run(file, as_of=moment)
+    third = run(file, as_of=THIRD)
+    facts = summary_of(third)["detections"]["window_energy"]
+    assert trained_until(third) == SECOND and (facts["rows"], facts["why"]) == (2 * 889, "first run")
+    assert summary_of(run(file, as_of="2025-02-07T06:00"))["detections"]["window_energy"]["how"] == "kept"
+
+
+def test_a_run_that_has_judged_goes_before_a_later_one_in_which_every_model_failed(
+    recipe: Write, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = recipe(ENERGY)
+    with monkeypatch.context() as patch, pytest.raises(ModelError):
+        patch.setattr(WindowEnergy, "fit", lambda self, panel, **how: (_ for _ in ()).throw(ValueError("no memory left")))
+        run(file, as_of=SECOND)
+    run(file, as_of=FIRST)
+    facts = summary_of(run(file, as_of=THIRD))["detections"]["window_energy"]
+    assert (facts["how"], facts["rows"]) == ("kept", 2 * 288)
+
+
+def test_a_first_run_that_failed_for_too_few_rows_does_not_bind_the_next_one(recipe: Write, run: Run) -> None:
+    file = recipe(ENERGY)
+    with pytest.raises(ModelError, match="observations"):
+        run(file, as_of="2025-01-01T12:00")
+    first = run(file, as_of=FIRST)
+    assert trained_until(first) == FIRST and summary_of(first)["detections"]["window_energy"]["rows"] == 2 * 601
+
+
+def test_labels_are_no_covariate_in_the_summary_of_a_run_or_a_check(
+    recipe: Write, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = recipe(ENERGY)
+    work = run(file, as_of=FIRST)
+    summary = summary_of(work)
+    assert summary["panel"]["past_covariates"] == ["mem"] and summary["panel"]["label"] == "wrong"
+    assert "past covariates mem, labels wrong\n" in to_text(summary)
+    assert load_detector(work.path("detectors/window_energy")).facts.channels == ("y", "mem")
+    assert cli.main(["check", str(file.path)]) == 0
+    assert "past covariates mem, labels wrong\n" in capsys.readouterr().out
 
 
 def test_what_an_older_release_noted_counts_for_all_models(recipe: Write, run: Run, tmp_path: Path) -> None:

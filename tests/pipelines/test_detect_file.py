@@ -139,18 +139,126 @@ def test_since_may_be_a_time_that_the_clock_skips_or_shows_twice(
     [
         (("--model", "gru"), "'gru' forecasts and detects nothing"),
         (("--model", "window_enrgy"), "no model 'window_enrgy'; available:"),
-        (("--alarm", "min_durtion=3"), "unknown key 'alarms.min_durtion'; the nearest known key is 'alarms.min_duration'"),
-        (("--sensitivity", "0"), "alarms.sensitivity must be a positive number"),
+        (("--alarm", "min_durtion=3"), "--alarm: unknown key 'min_durtion'; the nearest known key is 'min_duration'"),
+        (("--sensitivity", "0"), "tsforecast: --sensitivity must be a positive number"),
         (("--since", "soon"), "--since must be a timestamp such as 2024-01-31"),
         (("--since", "2024-01-01"), "there is no row before --since 2024-01-01 to learn from"),
         (("--detector", ".", "--seed", "1"), "--seed says how to fit, and --detector is fitted already; leave one out"),
-        (("--labels", "cpu"), "label 'cpu' is read as a series too"),
-        (("--labels", "cppu"), "the source has no column 'cppu' (source.label)"),
+        (("--alarm", "min_duration=0"), "--alarm: min_duration must be a whole number of steps of at least 1"),
+        (("--level", "200"), "tsforecast: --level is a coverage in percent, between 0 and 100, got 200"),
+        (("--freq", "7"), "--freq 7 is for integer steps, 'ds' holds timestamps"),
+        (("--labels", "cpu"), "--labels 'cpu' is read as a series too"),
+        (("--labels", "cppu"), "machine.csv has no column 'cppu' (--labels); it has unique_id, ds, cpu, mem, wrong"),
+        (("--labels", "ds"), "--labels 'ds' is the column of --time too; name another one"),
+        (("--channels", "cpu,me"), "machine.csv has no column 'me' (--channels)"),
+        (("--channels", "cpu,y"), "--channels 'y' has the name that column 'cpu' gets here; rename it in the data"),
+        (("--channels", "unique_id"), "--channels 'unique_id' is the column of --id too"),
+        (("--past-covariates", "me"), "machine.csv has no column 'me' (--past-covariates)"),
+        (
+            ("--id", "host"),
+            "(--id); it has unique_id, ds, cpu, mem, wrong; for a file with one series and no id column, pass --series",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(call: Callable[..., Called], file: Path, arguments: tuple[str, ...], words: str) -> None:
     code, out, err = call("detect", file, "--target", "cpu", *arguments)
-    assert code == (1 if "no column" in words else 2) and words in err and err.count("\n") == 1 and out == ""
+    of_the_data = "no column" in words or "pass --series" in words or "integer steps" in words
+    assert code == (1 if of_the_data else 2) and words in err and err.count("\n") == 1 and out == ""
+
+
+def renamed(tmp_path: Path, **columns: Any) -> Path:
+    """The machine in columns host, when, load; with other values where `columns` says so."""
+    frame = machine().assign(**columns).rename(columns={"unique_id": "host", "ds": "when", "cpu": "load"})
+    frame.to_csv(tmp_path / "renamed.csv", index=False)
+    return tmp_path / "renamed.csv"
+
+
+OWN = ("--id", "host", "--time", "when", "--target", "load")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"cpu": lambda frame: frame["cpu"].where(frame.index != 5, np.inf)}, "has inf in 'load', row 5"),
+        (
+            {"cpu": lambda frame: frame["cpu"].astype(object).where(frame.index != 5, "oops")},
+            "'oops' in 'load', row 5; 'load' must",
+        ),
+        ({"ds": lambda frame: frame["ds"].astype(str).where(frame.index != 3, "soon")}, "column 'when', row 3: 'soon' is no ISO"),
+        ({"ds": lambda frame: frame["ds"].where(frame.index != 3, HOURS[4])}, "pass --missing-steps insert"),
+        (
+            {"unique_id": "y", "cpu": lambda frame: frame["cpu"].where(frame.index != 5, np.inf)},
+            "series 'y' has inf in 'load', row 5",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_data_is_said_in_the_columns_of_the_file(
+    call: Callable[..., Called], tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    if "--missing-steps" in words:
+        file = renamed(tmp_path)
+        pd.read_csv(file).drop(index=7).to_csv(file, index=False)
+    else:
+        file = renamed(tmp_path, **changed)
+    code, out, err = call("detect", file, *OWN, *FAST)
+    assert code == 1 and words in err and out == "" and err.count("\n") == 1
+    assert not any(name in err for name in ("'ds'", "'unique_id'", "in 'y'", "source.", "pd.", "missing_steps"))
+    code, _, err = call("train", file, *OWN, "--model", "seasonal_naive", "--horizon", 3, "--out", tmp_path / "model")
+    assert code == 1 and words in err
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "endings"),
+    [
+        ("--events", "events.xlsx", ".json, .jsonl, .csv, .parquet or .pq"),
+        ("--plot", "plot.bmp", ".png, .svg or .pdf"),
+        ("--out", "scores.xlsx", ".csv, .parquet or .pq"),
+        ("--out", "scores", ".csv, .parquet or .pq"),
+    ],
+)
+def test_a_file_of_an_unknown_kind_is_refused_before_anything_is_read(
+    call: Callable[..., Called], tmp_path: Path, option: str, name: str, endings: str
+) -> None:
+    code, _, err = call("detect", tmp_path / "nowhere.csv", "--target", "cpu", option, tmp_path / name)
+    assert code == 2 and f"{option} writes files that end in {endings}, got " in err and name in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_endings_are_read_whatever_their_case(call: Callable[..., Called], file: Path, tmp_path: Path) -> None:
+    asked = (
+        "detect",
+        file,
+        "--target",
+        "cpu",
+        *FAST,
+        "--out",
+        tmp_path / "scores.PARQUET",
+        "--events",
+        tmp_path / "events.JSONL",
+    )
+    assert call(*asked)[0] == 0
+    assert len(pd.read_parquet(tmp_path / "scores.PARQUET")) == 700
+    assert all(json.loads(line)["id"] for line in (tmp_path / "events.JSONL").read_text().splitlines())
+
+
+def test_a_file_in_which_nothing_can_be_judged_is_a_failure_that_says_why(
+    call: Callable[..., Called], file: Path, tmp_path: Path
+) -> None:
+    assert call("detect", file, "--target", "cpu", *FAST, "--save", tmp_path / "det")[0] == 0
+    pd.concat([machine("a")[:9], machine("b")[:7]]).to_csv(tmp_path / "short.csv", index=False)
+    code, _, err = call("detect", tmp_path / "short.csv", "--target", "cpu", "--detector", tmp_path / "det")
+    assert (
+        code == 1 and "short.csv can be judged: series 'a' has too few steps: a window of this detector is 24; series 'b' " in err
+    )
+    code, _, err = call("detect", tmp_path / "short.csv", "--target", "cpu", *FAST)
+    assert code == 1 and "series 'a' has 9 observations" in err
+    pd.concat([machine("a"), machine("b")]).assign(cpu=np.nan).to_csv(tmp_path / "none.csv", index=False)
+    for how in (FAST, ("--detector", tmp_path / "det")):
+        code, _, err = call("detect", tmp_path / "none.csv", "--target", "cpu", *how, "--json")
+        assert code == 1 and "series 'a' has no values; series 'b' has no values" in err
+    pd.concat([machine("a"), machine("b").assign(cpu=np.nan)]).to_csv(tmp_path / "half.csv", index=False)
+    code, _, err = call("detect", tmp_path / "half.csv", "--target", "cpu", *FAST)
+    assert code == 0 and "b: has no values at all" in err
 
 
 def block(language: str, starting: str) -> str:

@@ -19,6 +19,7 @@ from tests.service.conftest import TestClient
 from tests.service.fakes import panel_of
 from tests.service.test_anomalies_route import HOURS, moment, part, store_detectors, values
 from tests.service.test_forecast_route import problem
+from tsforecast.errors import ArtifactError
 from tsforecast.models.stream import DetectorStream
 
 Serve = Callable[..., TestClient]
@@ -126,6 +127,21 @@ def test_series_and_versions_do_not_mix_and_an_id_may_be_any_text(serve: Serve, 
 # ------------------------------------------------------------ rules
 
 
+def test_a_value_years_ahead_is_refused_until_the_stream_is_reset(serve: Serve) -> None:
+    client, far = serve(), part(0, 1, "a", start="2036-01-01T00:00:00")
+    judged(client, part(300, 310, "a"))
+    told = problem(client.post("/v1/anomalies/score", json={"series": [far], "model": "load"}), 422, "frequency-error")
+    assert told["errors"][0]["series"] == "a" and "one update may skip 10,000" in told["errors"][0]["message"]
+    assert '"reset": true' in told["errors"][0]["message"]
+    assert judged(client, part(310, 311, "a"))[0]["stream"]["judged"] == 11
+    assert judged(client, far, reset=True)[0]["stream"] | {"revised": None} == {
+        "repeated": [False],
+        "skipped": 0,
+        "judged": 1,
+        "revised": None,
+    }
+
+
 def test_a_stream_keeps_its_rules_until_it_is_reset_but_windows_to_be_ignored_may_come(serve: Serve) -> None:
     client = serve()
     strict = {"sensitivity": 0.5, "min_duration": 2}
@@ -203,6 +219,47 @@ def test_a_crash_between_two_renames_loses_nothing(serve: Serve, tmp_path: Path)
 
 def refuse(*_: Any, **__: Any) -> None:
     raise OSError("no space left")
+
+
+def test_one_stream_that_cannot_be_written_holds_up_neither_the_others_nor_the_events(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve(state_dir=str(tmp_path))
+    streams = client.app.state.services.streams
+    judged(client, *(part(300, 380, one) for one in "wxyz"))
+    write = DetectorStream.save
+
+    def save(stream: DetectorStream, folder: Path) -> None:
+        if stream.series_id in "wy":
+            raise OSError(f"no space left for {stream.series_id}")
+        write(stream, folder)
+
+    with monkeypatch.context() as full:
+        full.setattr(DetectorStream, "save", save)
+        with pytest.raises(
+            ArtifactError, match=r"2 could not be written: series 'w' by load/.*for w; series 'y' by load/.*for y"
+        ):
+            streams.save()
+        assert [(one.key[2], one.unsaved) for one in streams._open.values()] == [(one, one in "wy") for one in "wxyz"]
+        assert (tmp_path / "events.json").exists()
+        serve()  # ends this one
+        assert "is lost" in caplog.text and "series 'y' by load/" in caplog.text
+    found = judged(serve(state_dir=str(tmp_path)), *(part(380, 381, one) for one in "wxyz"))
+    assert [one["stream"]["judged"] for one in found] == [1, 81, 1, 81]
+
+
+def test_events_that_cannot_be_written_and_a_folder_that_cannot_be_shortened_are_named(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(state_dir=str(tmp_path))
+    streams = client.app.state.services.streams
+    judged(client, part(300, 380))
+    with monkeypatch.context() as broken:
+        broken.setattr(KnownEvents, "save", refuse)
+        broken.setattr(type(streams), "_shorten_folder", refuse)
+        with pytest.raises(ArtifactError, match=r"2 could not be written: the events: .*; the folder, which is not shortened: "):
+            streams.save()
+    assert not any(one.unsaved for one in streams._open.values())
 
 
 def test_a_stream_that_cannot_be_written_stays_in_memory_and_holds_up_no_other(
@@ -310,6 +367,47 @@ def test_feedback_on_an_event_is_remembered_once_and_shown_with_it(serve: Serve,
     unknown = client.post("/v1/anomalies/feedback", json=said | {"event": "a@1999-01-01T00:00:00"})
     assert "give series, start and end instead" in problem(unknown, 404, "unknown-event")["detail"]
     problem(client.post("/v1/anomalies/feedback", json=said | {"model": "nope"}), 404, "unknown-model")
+
+
+def test_feedback_on_a_series_that_was_never_seen_is_kept_and_said_to_count_for_nothing_yet(serve: Serve, tmp_path: Path) -> None:
+    client = serve(state_dir=str(tmp_path))
+    judged(client, part(300, 305, "web-1"))
+
+    def notes(series: str) -> list[str]:
+        said = {"model": "load", "series": series, "start": moment(301), "end": moment(302), "label": "true alarm"}
+        answer = client.post("/v1/anomalies/feedback", json=said)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["notes"])
+
+    assert notes("web-1") == [] == notes("web-1")
+    [unseen] = notes("wbe-1")
+    assert "'load' has not seen series 'wbe-1'; did you mean 'web-1'? the verdict is kept" in unseen
+    assert notes("wbe-1") == [unseen]  # said again
+    assert "has not seen series 'other'; the verdict is kept" in notes("other")[0]
+    client = serve(state_dir=str(tmp_path))
+    assert notes("web-1") == []  # its stream is in the folder
+    assert notes("a") == []  # the detector was fitted on it
+    assert [one.unique_id for one in client.app.state.services.feedback.of("load")] == ["web-1", "wbe-1", "other", "a"]
+
+
+def test_feedback_on_a_series_whose_stream_is_gone_is_known_by_its_event(serve: Serve) -> None:
+    client = serve(max_streams=1)
+    assert judged(client, part(300, HOURS, "x"))[0]["events"]
+    judged(client, part(300, 302, "y"))
+    said = {"model": "load", "series": "x", "start": moment(350), "end": moment(352), "label": "true alarm"}
+    assert client.post("/v1/anomalies/feedback", json=said).json()["notes"] == []
+
+
+def test_feedback_on_steps_that_were_not_judged_says_so_and_in_the_wrong_kind_of_clock_is_refused(serve: Serve) -> None:
+    client = serve()
+    judged(client, part(300, 310))
+    said = {"model": "load", "series": "a", "start": moment(400), "end": moment(402), "label": "true alarm"}
+    for _ in range(2):
+        [note] = client.post("/v1/anomalies/feedback", json=said).json()["notes"]
+        assert "has judged none of these steps" in note
+    refused = problem(client.post("/v1/anomalies/feedback", json=said | {"start": 3, "end": 4}), 422, "invalid-request")
+    assert {one["field"] for one in refused["errors"]} == {"start", "end"}
+    assert "must be ISO 8601 timestamps as in the series that 'load' judges, got 3" in refused["detail"]
 
 
 def test_what_was_called_a_false_alarm_is_no_alarm_the_next_time(serve: Serve) -> None:

@@ -1,6 +1,9 @@
 """Verdicts on alarms: the last one holds, and none is lost to a crash."""
 
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from service.feedback import FILE, Feedback, Verdict
 from tests.service.fakes import panel_of
@@ -39,6 +42,17 @@ def test_utc_is_the_same_step_however_it_is_written() -> None:
     for label, zone, event in told:
         start, end = f"2026-01-01T00:00:00{zone}", f"2026-01-01T05:00:00{zone}"
         assert feedback.add(Verdict(model="m", unique_id="a", start=start, end=end, label=label, event=event))[1]
+
+
+@pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_an_id_with_a_line_end_of_unicode_comes_back_whole(tmp_path: Path, line_end: str) -> None:
+    first = Feedback(folder=tmp_path, most=10)
+    first.start()
+    told = replace(verdict("true alarm"), unique_id=f"a{line_end}b")
+    first.add(told)
+    second = Feedback(folder=tmp_path, most=10)
+    second.start()
+    assert second.of("m") == [told]
 
 
 def test_a_line_torn_by_a_crash_does_not_swallow_the_next_verdict(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def requests() -> dict[str, tuple[str, dict[str, tuple[str, dict[str, Any]]]]]:
     two = {"id": "web-1", "start": 0, "freq": 1, "channels": {"cpu": cpu, "memory": memory}}
     options = {"model": "window_energy", "options": {"window": 12}, "since": 73, "explain": False, "sensitivity": 2}
     new = {"id": "a", "start": moment(300), "freq": "h", "target": values(350)[300:302]}
-    verdict = {"model": "load", "series": "a", "start": moment(350), "end": moment(352), "label": "true alarm"}
+    verdict = {"model": "load", "series": "a", "start": moment(300), "end": moment(301), "label": "true alarm"}
     return {
         "DETECT_EXAMPLES": (
             "",

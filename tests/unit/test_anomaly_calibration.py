@@ -91,7 +91,7 @@ def test_the_tail_is_that_of_the_highest_of_each_episode_not_of_each_step():
     high = known[::10][known[::10] > table.threshold]
     peaks = np.concatenate([high[~np.isin(high, known[[900, 910]])], [200.0]])
     assert table.share == pytest.approx((1 + len(peaks)) / 1_001)
-    assert table.tail == Tail.of(peaks - table.threshold, least_scale=0.0)
+    assert table.tail == Tail.of(peaks - table.threshold, spread=9.0, least_scale=0.0)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 64, 500])
@@ -236,12 +236,48 @@ def test_what_is_common_never_alarms_however_many_alarms_are_asked_for():
 
 def test_the_tail_of_known_distributions_is_found():
     rng = np.random.default_rng(9)
-    exponential = Tail.of(rng.exponential(2.0, size=20_000), least_scale=1e-9)
+    exponential = Tail.of(rng.exponential(2.0, size=20_000), spread=9.0, least_scale=1e-9)
     assert abs(exponential.shape) < 0.03 and abs(exponential.scale - 2.0) < 0.1
-    heavy = Tail.of((rng.random(20_000) ** -0.3 - 1) / 0.3, least_scale=1e-9)
+    heavy = Tail.of((rng.random(20_000) ** -0.3 - 1) / 0.3, spread=9.0, least_scale=1e-9)
     assert abs(heavy.shape - 0.3) < 0.05
-    assert Tail.of(rng.random(5_000) ** -2.0, least_scale=1e-9).shape == 0.5  # heavier than is believed
-    assert Tail.of(np.array([1.0, 1.0, 1.0]), least_scale=1e-9) == Tail(shape=0.0, scale=1.0)
+    heaviest = Tail.of(rng.random(5_000) ** -2.0, spread=9.0, least_scale=1e-9)
+    assert heaviest.shape == pytest.approx(0.5 + 1 / 5_000)  # heavier than is believed
+
+
+def test_the_fewer_excesses_there_are_the_heavier_is_the_tail_that_is_believed():
+    assert Tail.of(np.array([1.0, 1.0, 1.0]), spread=9.0, least_scale=1e-9) == Tail(shape=1 / 3, scale=1.0)
+    assert Tail.of(np.array([1.0]), spread=9.0, least_scale=1e-9) == Tail(shape=0.5, scale=1.0)
+    assert Tail.of(np.zeros(0), spread=9.0, least_scale=1e-9) == Tail(shape=0.5, scale=9.0)
+    rng = np.random.default_rng(10)  # of exponential scores the next one exceeds what is believed as often as is said
+    said = [
+        float(Tail.of(rng.exponential(size=4), spread=1.0, least_scale=1e-9).beyond(rng.exponential(size=1))[0])
+        for _ in range(4_000)
+    ]
+    assert np.mean(np.asarray(said) <= 0.01) == pytest.approx(0.01, abs=0.005)
+
+
+@pytest.mark.parametrize("known", [50, 150, 400])
+def test_a_short_calibration_gives_no_more_alarms_than_were_asked_for(known: int):
+    width, begun = 24, 0
+    for seed in range(60):
+        noise = np.random.default_rng([seed, known]).standard_normal(known + 300 + width) ** 2
+        scores = np.convolve(noise, np.full(width, 1 / width), "valid")[: known + 300]
+        calibrator = Calibrator(CalibrationRules(), scores=scores[:known], width=width)
+        begun += len(episodes(calibrator.update(scores[known:]).rate, 1e-3, width))
+    assert begun / (60 * 0.3) < 1.5  # per 1,000 steps
+
+
+def test_who_looks_back_judges_each_odd_episode_by_the_others():
+    scores = np.random.default_rng(11).exponential(size=300)
+    scores[[100, 101, 200]] = 30.0, 25.0, 24.0
+    known = np.ones(300, dtype=bool)  # nothing is remembered twice
+    there, looking_back = (
+        Calibrator(CalibrationRules(), scores=scores, width=8, looking_back=back).update(scores, ignore=known)
+        for back in (False, True)
+    )
+    assert there.p_value[[100, 200]].min() > 1e-3  # among scores that are as high
+    assert looking_back.p_value[[100, 101, 200]].max() < 1e-4 and looking_back.rate[[100, 200]].max() < 1e-4
+    assert len(episodes(looking_back.rate, 1e-3, 8)) <= 3
 
 
 def test_too_few_scores_make_a_table_that_says_nothing():

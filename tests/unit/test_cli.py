@@ -146,9 +146,7 @@ def test_check_says_what_panel_a_file_makes(call: Callable[..., Called], data: P
 def test_check_says_what_is_wrong_with_a_file(call: Callable[..., Called], data: Path) -> None:
     code, out, err = call("check", data)
     assert (code, out) == (1, "")
-    assert err.startswith(
-        "tsforecast: the source has no column 'unique_id' (source.id); it has shop, day, sold; for a file with one"
-    )
+    assert err.startswith(f"tsforecast: {data} has no column 'unique_id' (--id); it has shop, day, sold; for a file with one")
     frame = pd.read_csv(data)
     frame[frame.index != 5].to_csv(data, index=False)
     code, out, err = call("check", data, *COLUMNS)
@@ -216,6 +214,36 @@ def test_wrong_words_are_one_line(
     got, out, err = call("train", data, *COLUMNS, *arguments, "--out", data.parent / "model")
     assert (got, out) == (code, "")
     assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        (("backtest", "shops.csv", *NAIVE), "--out", "b.xlsx"),
+        (("forecast", "nowhere", "shops.csv"), "--out", "f.txt"),
+        (("decompose", "shops.csv"), "--out", "parts.json"),
+        (("decompose", "shops.csv"), "--plot", "parts.bmp"),
+    ],
+)
+def test_files_of_unknown_kinds_are_refused_before_anything_is_read(
+    call: Callable[..., Called], command: tuple[str, ...], option: str, name: str
+) -> None:
+    code, out, err = call(*command, option, name)
+    assert code == 2 and err.startswith(f"tsforecast: {option} writes files that end in .") and name in err and out == ""
+
+
+def test_what_a_forecast_lacks_is_said_in_options(call: Callable[..., Called], data: Path, tmp_path: Path) -> None:
+    assert call("train", data, *COLUMNS, *NAIVE, "--out", tmp_path / "model")[0] == 0
+    asked = ("forecast", tmp_path / "model", data, *COLUMNS)
+    _, _, err = call(*asked, "--horizon", 9)
+    assert "--horizon 9 is longer than the 7 steps" in err and "or fit with --horizon 9" in err
+    assert "tsforecast: --quantile-levels must lie in (0, 1)" in call(*asked, "--quantile-levels", "2")[2]
+    frame = pd.read_csv(data)
+    frame.iloc[[0, 60]].to_csv(data, index=False)
+    assert "pass --freq, such as --freq h" in call(*asked)[2]
+    assert "pass --freq" not in call(*asked, "--freq", "D")[2]
+    frame.assign(sold=frame["sold"].where(frame.index != 7, np.inf)).to_csv(data, index=False)
+    assert "series 'a' has inf in 'sold', row 7" in call(*asked)[2]
 
 
 def test_quantile_levels_that_are_no_numbers_are_named() -> None:
@@ -307,7 +335,7 @@ def test_past_covariates_and_static_features_are_read_from_files(
     assert call("backtest", data, *COLUMNS, *features, *reader)[0] == 0
     few = (*features, "--static-columns", "size, colour")
     code, _, err = call("check", data, *COLUMNS, *few)
-    assert code == 1 and "s.csv has no column 'colour' (source.static_columns); it has shop, size, kind" in err
+    assert code == 1 and "s.csv has no column 'colour' (--static-columns); it has shop, size, kind" in err
 
 
 def test_a_model_is_tuned_from_another(call: Callable[..., Called], data: Path, tmp_path: Path, fakes: None) -> None:
@@ -321,9 +349,11 @@ def test_a_model_is_tuned_from_another(call: Callable[..., Called], data: Path, 
     assert json.loads((tmp_path / "child" / "manifest.json").read_text())["values"] == {"generation": 2, "frozen": 2}
     assert call("backtest", data, *tuned)[0] == 0
     code, _, err = call("backtest", data, *COLUMNS, *heir, "--start-from", tmp_path / "child")
-    assert code == 2 and f"start_from '{tmp_path / 'child'}' was trained until 2024-02-29T00:00:00 and the first backtest" in err
+    assert (
+        code == 2 and f"--start-from '{tmp_path / 'child'}' was trained until 2024-02-29T00:00:00 and the first backtest" in err
+    )
     code, _, err = call("train", data, *COLUMNS, *heir, "--freeze", 2, "--out", tmp_path / "x")
-    assert code == 2 and "freeze has no meaning without start_from" in err
+    assert code == 2 and "--freeze has no meaning without --start-from" in err
     code, _, err = call(
         "train", data, *COLUMNS, "--model", "trend", "--horizon", 7, "--start-from", tmp_path / "base", "--out", "x"
     )
@@ -337,7 +367,8 @@ def test_a_parent_is_looked_up_in_the_registry_of_the_machine(
     heir = ("--model", "heir", "--horizon", 7, "--start-from", "base@champion")
     code, _, err = call("train", data, *COLUMNS, *heir, "--out", data.parent / "x")
     assert (
-        code == 2 and "start_from 'base@champion' is no folder (base@champion), nor registered: no registered model 'base'" in err
+        code == 2
+        and "--start-from 'base@champion' is no folder (base@champion), nor registered: no registered model 'base'" in err
     )
 
 

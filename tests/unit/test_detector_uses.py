@@ -10,7 +10,7 @@ from tsforecast.errors import CovariateError, OptionError
 from tsforecast.models.autoencoder import Autoencoder
 from tsforecast.models.fitted_detector import load_detector
 from tsforecast.models.holes import guesses, mix, mixed, on_a_line, run_lengths, with_edges
-from tsforecast.models.uses import impute
+from tsforecast.models.uses import _each_series, impute
 from tsforecast.models.window_detector import WindowDetector
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import Panel
@@ -65,6 +65,30 @@ def test_denoising_brings_a_noisy_series_nearer_to_its_course(detector):
     clean, noise = course(0, noise=0.0), 0.8 * np.random.default_rng(5).standard_normal(ROWS)
     said = detector.denoise(panel_of(clean + noise))
     assert np.mean((said.target - clean) ** 2) < 0.5 * np.mean(noise**2)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1, 0.2])
+def test_denoising_takes_little_noise_out_though_the_network_flattens_what_it_sees(detector, noise):
+    clean, noisy = course(7, noise=0.0), course(7, noise=noise)
+    scale = detector.memories["s0"].scale
+    (rows, _, _), *_ = _each_series(detector, panel_of(noisy))
+    flat = scale.back(detector.core.reconstruct(rows))[:, 0]
+    assert np.std(flat - clean) > noise  # the error of the network itself is larger than the noise
+    said = detector.denoise(panel_of(noisy))
+    assert np.std(said.target - clean) < 0.9 * np.std(noisy - clean)
+
+
+def test_denoising_leaves_a_random_walk_that_the_network_has_never_seen(detector):
+    walk = 10 + np.cumsum(np.random.default_rng(0).standard_normal(ROWS))
+    said = detector.denoise(replace(panel_of(walk), series_ids=("unseen",)))
+    assert np.std(said.target - walk) < 0.1  # of a step
+
+
+def test_what_the_fit_has_not_learnt_from_is_the_newest_quarter_and_what_comes_after(detector):
+    memory = detector.memories["s0"]
+    times = np.arange(ROWS + 100)
+    np.testing.assert_array_equal(memory.new(times), times >= 360)
+    assert detector.pooled.new(times).all()  # a series that the fit has not seen
 
 
 def test_denoising_leaves_holes_as_they_are_and_the_panel_it_was_given(detector):

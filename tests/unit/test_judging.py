@@ -323,3 +323,24 @@ def test_scores_of_a_series_that_the_fit_has_not_seen_do_not_depend_on_what_come
     later[900:] += 50.0
     first, second = (detector.score(panel_of(one, "new"), explain=False).score[:900] for one in (values, later))
     np.testing.assert_array_equal(first, second)
+
+
+def test_rows_that_follow_are_judged_the_same_after_a_recalibration_on_them(network: FittedDetector) -> None:
+    hours = pd.date_range(HOURS[FITTED], periods=400, freq="h")
+    panel = panel_of(values_of()[FITTED : FITTED + 400], hours=hours)
+    again = recalibrated(network, panel)
+    plain, found = network.score(panel), again.score(panel, before=network)
+    np.testing.assert_array_equal(np.isfinite(found.score), np.isfinite(plain.score))  # nothing looks back on less
+    assert np.isfinite(found.score).all() and len(found.events) <= 2
+    assert np.isnan(again.score(panel).score[:18]).all()  # what it remembers has moved to the end
+
+
+@pytest.mark.parametrize("rows", [10, 30, 400])  # too few to tell, fewer than are remembered, more
+def test_what_is_remembered_moves_on_with_a_recalibration(network: FittedDetector, rows: int) -> None:
+    hours = pd.date_range(HOURS[FITTED], periods=rows, freq="h")
+    again = recalibrated(network, panel_of(values_of()[FITTED : FITTED + rows], hours=hours))
+    memory = again.memories["a"]
+    assert memory.tail_times[-1] == hours[-1] and len(memory.tail) == network.core.reach
+    np.testing.assert_allclose(memory.tail, values_of()[: FITTED + rows][-network.core.reach :])
+    later = panel_of(values_of()[FITTED + rows :][:50], hours=HOURS[FITTED + rows :])
+    assert np.isfinite(again.score(later).score).all()

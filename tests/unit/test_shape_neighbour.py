@@ -86,3 +86,33 @@ def test_impossible_options_are_refused_by_name() -> None:
     with pytest.raises(OptionError) as caught:
         ShapeNeighbour(window=2)
     assert caught.value.field == "window"
+
+
+def test_of_a_window_with_holes_only_what_was_seen_is_compared_by_a_loop() -> None:
+    rng = np.random.default_rng(5)
+    history, new = rng.normal(size=120), rng.normal(size=60)
+    core = learnt(history, window=10, memory=1000)
+    new[[30, 31, 45]] = np.nan
+    found = core.evidence(rows_with(new)).causal[0, :, 0]
+    known = np.lib.stride_tricks.sliding_window_view(history, 10)
+    assert np.isnan(found[:7]).all() and np.isfinite(found[7:9]).all()  # eight of ten
+    for last in (8, 9, 32, 35, 38, 46, 50, 59):
+        window = np.concatenate([np.full(10, np.nan), new])[last + 1 : last + 11]
+        seen = np.isfinite(window)
+        shapes = [one[seen] - one[seen].mean() for one in (window, *known)]
+        mine, *others = (one / one.std() for one in shapes)
+        assert found[last] == pytest.approx(min(float(((mine - one) ** 2).mean()) for one in others), rel=1e-9)
+    assert np.isnan(found[[30, 31, 45]]).all()
+
+
+def test_holes_in_coarse_windows_are_left_out_of_their_means() -> None:
+    history = np.sin(np.arange(3000) * 2 * np.pi / 300)
+    core = learnt(history, window=300)
+    assert core.every > 1
+    new = history[:900].copy()
+    new[np.arange(900) % 7 == 3] = np.nan
+    found = core.evidence(rows_with(new)).causal[0, :, 0]
+    assert np.nanmax(found[299:]) < 1e-3
+    holed = new.copy()
+    holed[600:640] = np.nan  # whole points are missing
+    assert np.nanmax(core.evidence(rows_with(holed)).causal[0, 299:, 0]) < 1e-3

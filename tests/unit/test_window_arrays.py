@@ -9,8 +9,8 @@ from tsforecast.models.window_arrays import (
     chunks,
     covering_mean,
     ending_windows,
-    half_seen,
     median_of_seen,
+    seen_enough,
     training_windows,
     without_holes,
 )
@@ -37,7 +37,7 @@ def test_holes_are_filled_from_inside_the_window_alone() -> None:
         filled, [[1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 3.0, 4.0], [3.0] * 4, [0.0] * 4, [1.0, 2.0, 3.0, 4.0]], rtol=1e-12
     )
     np.testing.assert_array_equal(seen, np.isfinite(windows))
-    assert half_seen(seen).tolist() == [True, True, False, False, True]
+    assert seen_enough(seen, 0.5).tolist() == [True, True, False, False, True]
     assert np.isnan(windows[0, 1])  # the windows themselves stay as they are
 
 

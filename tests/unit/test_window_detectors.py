@@ -144,7 +144,7 @@ def test_the_mean_over_windows_agrees_with_a_loop(holes: bool) -> None:
     if holes:
         values[[8, 30, 31]] = NAN
     column = Column.of(values, 6)
-    overlap = Overlap(column)
+    overlap = Overlap(column, 0.5)
     total, count = np.zeros(70), np.zeros(70)
     for start, size in column.chunks():
         said = torch.from_numpy(draws.normal(size=(6, size)).astype(np.float32))
@@ -284,8 +284,13 @@ def test_windows_that_are_mostly_missing_are_not_judged(recipe: WindowDetector) 
     values = waves(100)
     values[40:70] = NAN
     found = core.evidence(rows_of(values))
-    assert np.isnan(found.causal[0, 70:76]).all()
-    assert np.isfinite(found.causal[0, 78:]).all()
+    assert np.isnan(found.causal[0, 70:82]).all()  # four fifths of a window are 13 steps
+    assert np.isfinite(found.causal[:, 83:]).all()
+    assert np.isnan(found.causal[:, :12]).all() and np.isfinite(found.causal[0, 12:40]).all()
+    assert np.isfinite(core.reconstruct(rows_of(values))[76:]).all()  # what is only told needs half
+    core.judge_from(0.5)
+    found = core.evidence(rows_of(values))
+    assert np.isnan(found.causal[0, 70:77]).all() and np.isfinite(found.causal[0, 77:]).all()
 
 
 # Learning

@@ -93,13 +93,15 @@ class Calibrator:
     depend on each other, and conformal prediction promises its coverage for exchangeable ones only.
     """
 
-    def __init__(self, rules: CalibrationRules, *, scores: FloatArray, width: int) -> None:
+    def __init__(self, rules: CalibrationRules, *, scores: FloatArray, width: int, looking_back: bool = False) -> None:
         """Start from scores of steps that nothing was fitted to.
 
         Args:
             scores: (m,) in time order, NaN = no score; may be empty: then `least` steps pass before the first p-value.
             width: steps over which neighbouring scores share their cause (the window of the detector): two alarms with
                 fewer steps between them are one episode.
+            looking_back: the scores are also those that will be judged. What is odd among them does not count at all, so that
+                each odd episode is judged by the others; else it counts once.
 
         Raises:
             OptionError: width below 1, or scores that are infinite or no row.
@@ -128,13 +130,14 @@ class Calibrator:
         self._last_told = -self.width - 1  # … of the last one that counts in p-values
         self._began = 0  # place of the first alarm of its episode
         self._remember(known, steps, np.full(len(known), ORDINARY, dtype=np.int8))
-        self._states = self._odd_at_start()
+        self._states = self._odd_at_start(counts_once=not looking_back)
         self._calibrate()
 
-    def _odd_at_start(self) -> npt.NDArray[np.int8]:
+    def _odd_at_start(self, *, counts_once: bool) -> npt.NDArray[np.int8]:
         """States of the scores of the start: nobody has looked at them, so there may be anomalies among them.
 
-        The highest episode is judged by the others; if it alarms it counts once, and then the next highest is judged.
+        The highest episode is judged by the others; if it alarms it counts once or not at all, and then the next highest is
+        judged.
         """
         states, rules = self._states.copy(), self.rules
         places, looked_at = np.arange(len(states)), np.zeros(len(states), dtype=np.bool_)
@@ -153,7 +156,7 @@ class Calibrator:
                 break
             found = places[near][alarmed]
             looked_at[found] = True
-            states[found[found != peak]] = AGAIN
+            states[found[found != peak] if counts_once else found] = AGAIN if counts_once else ANOMALY
         return states
 
     # Judging

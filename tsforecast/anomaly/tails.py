@@ -14,6 +14,7 @@ from tsforecast.panel import FloatArray
 
 SHAPES = (0.0, 0.5)  # bounds of the shape: a tail that ends called four times as many ordinary steps one in a million
 TELLING = 5  # excesses below which the tail is exponential
+MOST_DOUBT = 0.5  # that is added to the shape because few excesses were seen
 LOWEST = 1e-12  # of all p-values and rates: none is ever 0
 NEARLY_FLAT = 1e-9  # of the height of the scores: the scale of a tail of scores that are all the same
 
@@ -26,20 +27,25 @@ class Tail:
     scale: float  # positive
 
     @classmethod
-    def of(cls, excesses: FloatArray, *, least_scale: float) -> Self:
-        """Fit to positive excesses (m,) over the threshold; few of them have an exponential tail, none one of `least_scale`."""
+    def of(cls, excesses: FloatArray, *, spread: float, least_scale: float) -> Self:
+        """Fit to positive excesses (m,) over the threshold; few of them have an exponential tail, none one of scale `spread`.
+
+        What is believed of the next excess is heavier than the tail that was fitted, since m excesses tell its scale only so
+        well: of an exponential tail P(excess > x) is (1 + x / (m scale))^-m, a shape of 1 / m, and so much is added to any.
+        """
         count = len(excesses)
         if count == 0:
-            return cls(shape=0.0, scale=least_scale)
+            return cls(shape=MOST_DOUBT, scale=max(spread, least_scale))
         mean = float(excesses.mean())
+        doubt = min(1.0 / count, MOST_DOUBT)
         if count < TELLING:
-            return cls(shape=0.0, scale=max(mean, least_scale))
+            return cls(shape=doubt, scale=max(mean, least_scale))
         plotting = 1.0 - (np.arange(1, count + 1) - 0.35) / count
         weighted = float((np.sort(excesses) * plotting).mean())
-        spread = mean - 2.0 * weighted
-        shape = 2.0 - mean / spread if spread > 0 else SHAPES[1]
+        unlike = mean - 2.0 * weighted
+        shape = 2.0 - mean / unlike if unlike > 0 else SHAPES[1]
         shape = min(max(shape, SHAPES[0]), SHAPES[1])
-        return cls(shape=shape, scale=max(mean * (1.0 - shape), least_scale))
+        return cls(shape=shape + doubt, scale=max(mean * (1.0 - shape), least_scale))
 
     def beyond(self, excess: FloatArray) -> FloatArray:
         """Share of what exceeds the threshold that exceeds it by more than `excess` (n,), positive."""
@@ -81,7 +87,7 @@ class PointTable:
         above = min(max(int(share * count), peaks), max(count // 4, 1))
         threshold = float(ranked[count - 1 - above])
         excesses = ranked[np.searchsorted(ranked, threshold, side="right") :] - threshold
-        tail = Tail.of(excesses, least_scale=_least_scale(ranked))
+        tail = Tail.of(excesses, spread=_spread(ranked), least_scale=_least_scale(ranked))
         return cls(scores=ranked, threshold=threshold, share=(1 + len(excesses)) / (1 + count), tail=tail)
 
     def p_value(self, scores: FloatArray) -> FloatArray:
@@ -136,7 +142,7 @@ class EpisodeTable:
         cuts = np.flatnonzero(np.diff(reached) > width) + 1
         highest = np.maximum.reduceat(scores[reached], np.concatenate([[0], cuts]))
         excesses = highest[highest > threshold] - threshold
-        tail = Tail.of(excesses, least_scale=_least_scale(tops))
+        tail = Tail.of(excesses, spread=_spread(scores[kept]), least_scale=_least_scale(tops))
         share = (1 + len(excesses)) / (1 + steps)
         return cls(tops=tops, counts=np.append(counts, 0.0), steps=steps, threshold=threshold, share=share, tail=tail)
 
@@ -151,6 +157,12 @@ class EpisodeTable:
             found[high] = np.maximum(self.share * self.tail.beyond(scores[high] - self.threshold), LOWEST)
         found[np.isnan(scores)] = np.nan
         return found
+
+
+def _spread(scores: FloatArray) -> float:
+    """Mean of how far scores lie above their median, where they do."""
+    above = scores - np.median(scores)
+    return float(above[above > 0].mean()) if (above > 0).any() else 0.0
 
 
 def _least_scale(ranked: FloatArray) -> float:

@@ -12,7 +12,9 @@ from tsforecast.errors import HistoryTooShort
 from tsforecast.models.base import Callback
 from tsforecast.models.detector import (
     HELD_OUT,
+    JUDGED_SEEN,
     LEAST_HELD_OUT,
+    LEAST_SEEN,
     Core,
     Detector,
     Evidence,
@@ -26,9 +28,9 @@ from tsforecast.models.detector import (
 from tsforecast.models.detector_windows import main_period
 from tsforecast.models.evidence import BAND_LEVELS, in_units, over_channels, units_of
 from tsforecast.models.explaining import NormalWindows
-from tsforecast.models.fitted_detector import DetectorFacts, FittedDetector, Memory, Scale
+from tsforecast.models.fitted_detector import LONG_AGO, DetectorFacts, FittedDetector, Memory, Scale
 from tsforecast.nn.config import TrainConfig
-from tsforecast.panel import FloatArray, IntArray, Panel
+from tsforecast.panel import FloatArray, IntArray, Panel, moment_number
 
 MOST_CALIBRATION = 5_000  # scores of one series that are remembered, the newest
 POOLED = 5_000  # scores of all series together, for series that the fit has not seen
@@ -55,8 +57,10 @@ def fit_detector(
         kept.append(whole[-1].first(fitted))
     period = main_period(whole) or 0
     kept = [replace(rows, period=period) for rows in kept]
+    least_seen = _least_seen(kept)
     core, training = _learnt(recipe, kept, panel, seed=seed, train=train, callbacks=callbacks)
-    judged = [_judged(core, panel, series, scales[series], known) for series in range(len(panel))]
+    core.judge_from(least_seen)
+    judged = [_judged(core, rows, known[_span(panel, i)], held=held_out(len(rows))) for i, rows in enumerate(whole)]
     units = np.stack([one.units for one in judged])
     pooled_units = _pooled_units(units)
     memories = {}
@@ -73,6 +77,7 @@ def fit_detector(
         observations=sum(int(np.isfinite(channel_values(panel, i)).any(axis=1).sum()) for i in range(len(panel))),
         seed=seed,
         tz=panel.tz,
+        least_seen=least_seen,
     )
     pooled = _pooled(list(memories.values()), pooled_units)
     return FittedDetector(
@@ -107,7 +112,9 @@ def _learnt(
 
 
 def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None = None) -> FittedDetector:
-    """The same detector with units, calibration scores and tails of the newest quarter of `panel`: nothing is learnt anew.
+    """The same detector with units, calibration scores and tails of the newest rows of `panel`: nothing is learnt anew.
+
+    They are those that came after the fit, a quarter of the rows at least.
 
     Args:
         panel: the series as they are now; series of the fit that are not among them stay as they were.
@@ -118,11 +125,19 @@ def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None
     core, memories = detector.core, dict(detector.memories)
     units = detector.pooled.units
     for series, series_id in enumerate(panel.series_ids):
-        scale = detector.memory_of(series_id, _without_anomalies(panel, series, known)).scale
-        judged = _judged(core, panel, series, scale, known)
-        if not judged.held and series_id in detector.memories:
-            continue  # too few rows to tell: what is known stays
-        memories[series_id] = _memory(core, panel, series, scale=scale, judged=judged, units=units, labels=known)
+        values = _without_anomalies(panel, series, known)
+        memory = detector.memory_of(series_id, values)
+        rows, before = detector.looking_back(panel, series, memory, values)
+        held = held_out(len(values))
+        if series_id in detector.memories and (new := int(memory.new(rows.timestamps[before:]).sum())) >= LEAST_HELD_OUT:
+            held = max(held, new)
+        judged = _judged(core, rows, known[_span(panel, series)], held=held, before=before)
+        kept = slice(max(before + len(values) - max(core.reach, 1), 0), None)
+        tail = np.concatenate([memory.tail[len(memory.tail) - before :], values])[kept]
+        if judged.held or series_id not in detector.memories:  # of fewer rows what is known stays
+            memory = _memory(core, panel, series, scale=memory.scale, judged=judged, units=units, labels=known)
+        until = detector.memories[series_id].fitted_until if series_id in detector.memories else LONG_AGO
+        memories[series_id] = replace(memory, tail=tail, tail_times=rows.timestamps[kept], fitted_until=until)
     pooled = _pooled(list(memories.values()), units)
     facts = replace(detector.facts, trained_until=_last_moment(panel))
     return FittedDetector(
@@ -143,15 +158,28 @@ def held_out(rows: int) -> int:
     return count if count >= LEAST_HELD_OUT else 0
 
 
+def _least_seen(series: Sequence[Rows]) -> float:
+    """Share of a window that must be observed for it to be judged: four fifths of what is usual, at least half.
+
+    Usual is the median over series and channels: where a third is always missing, windows with a third missing are ordinary.
+    """
+    shares = np.concatenate([np.isfinite(rows.values).mean(axis=0) for rows in series if len(rows)] or [np.ones(1)])
+    return max(JUDGED_SEEN * float(np.median(shares)), LEAST_SEEN)
+
+
 def _last_moment(panel: Panel) -> str:
     last = panel.last_timestamps().max()
     return str(last) if panel.is_integer_clock else str(np.datetime_as_string(last, unit="s"))
 
 
+def _span(panel: Panel, series: int) -> slice:
+    """The rows of one series."""
+    return slice(int(panel.offsets[series]), int(panel.offsets[series + 1]))
+
+
 def _without_anomalies(panel: Panel, series: int, labels: IntArray) -> FloatArray:
     """Channels of one series, (T, C), NaN where feedback says that they are anomalous."""
-    rows = slice(int(panel.offsets[series]), int(panel.offsets[series + 1]))
-    return np.where(labels[rows, None] == 1, np.nan, channel_values(panel, series))
+    return np.where(labels[_span(panel, series), None] == 1, np.nan, channel_values(panel, series))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,28 +197,30 @@ class _Judged:
         return found
 
 
-def _judged(core: Core, panel: Panel, series: int, scale: Scale, labels: IntArray) -> _Judged:
-    values = _without_anomalies(panel, series, labels)
-    rows = rows_of(panel, series, scale.standardise(values))
-    first = len(values) - held_out(len(values))
-    whole = core.evidence(rows)
-    part = Evidence(
-        causal=whole.causal[:, first:],
-        revised=whole.revised[:, first:],
-        expected=whole.expected[first:],
-        revised_expected=whole.revised_expected[first:],
+def _judged(core: Core, rows: Rows, labels: IntArray, *, held: int, before: int = 0) -> _Judged:
+    """Args:
+    rows: standardised, NaN where feedback says that they are anomalous; the first `before` are only to look back on.
+    labels: (T,) of the rows behind those.
+    held: how many of them, the newest, calibrate.
+    """
+    found = core.evidence(rows)
+    whole = Evidence(
+        causal=found.causal[:, before:],
+        revised=found.revised[:, before:],
+        expected=found.expected[before:],
+        revised_expected=found.revised_expected[before:],
     )
-    span = slice(int(panel.offsets[series]) + first, int(panel.offsets[series + 1]))
-    ordinary = labels[span] != 1
-    units = np.stack([units_of(part.causal[:, ordinary]), units_of(part.revised[:, ordinary])])
-    away = rows.values[first:] - part.expected
-    residuals = np.full((len(BAND_LEVELS), values.shape[1]), np.nan)
-    for c in range(values.shape[1]):
+    first = len(labels) - held
+    ordinary = labels[first:] != 1
+    units = np.stack([units_of(evidence[:, first:][:, ordinary]) for evidence in (whole.causal, whole.revised)])
+    away = rows.values[before + first :] - whole.expected[first:]
+    residuals = np.full((len(BAND_LEVELS), away.shape[1]), np.nan)
+    for c in range(away.shape[1]):
         seen = away[ordinary, c]
         seen = seen[np.isfinite(seen)]
         if len(seen):
             residuals[:, c] = np.quantile(seen, BAND_LEVELS)
-    return _Judged(whole=whole, held=len(values) - first, units=units, residuals=residuals)
+    return _Judged(whole=whole, held=held, units=units, residuals=residuals)
 
 
 def _pooled_units(units: FloatArray) -> FloatArray:
@@ -221,6 +251,7 @@ def _memory(
         scores=scores,
         vouched=vouched,
         residuals=judged.residuals,
+        fitted_until=moment_number(panel.timestamps[_span(panel, series)][len(values) - judged.held - 1]),
     )
 
 
@@ -228,7 +259,7 @@ def _calibration_scores(
     core: Core, panel: Panel, series: int, *, judged: _Judged, units: FloatArray, labels: IntArray
 ) -> tuple[FloatArray, BoolArray]:
     """(causal and revised scores (2, n) of held-out rows and of those that feedback calls ordinary, which are these (n,))."""
-    span = slice(int(panel.offsets[series]), int(panel.offsets[series + 1]))
+    span = _span(panel, series)
     said = labels[span] == -1
     rows = judged.whole_rows(len(said)) | said
     evidence = judged.whole

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsforecast.models.detector import Rows
+from tsforecast.models.detector import LEAST_SEEN, Rows
 from tsforecast.panel import FloatArray, IntArray
 
 CHUNK = 8192  # windows that go through a network together
 LARGEST = 1e6  # standard deviations that a network is shown; its arithmetic is in single precision
 MOST_POSITIONS = 2_000_000  # windows that training draws from
-LEAST_SEEN = 0.5  # share of a window that must be observed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +26,9 @@ class Column:
     before: int  # P
     complete: bool  # whether every step is observed
 
-    @property
-    def first_judged(self) -> int:
-        """The first step at which enough of the window that ends there is inside the series."""
-        return int(np.ceil(LEAST_SEEN * self.window)) - 1
+    def first_with(self, share: float) -> int:
+        """The first step at which that share of the window that ends there is inside the series."""
+        return int(np.ceil(share * self.window)) - 1
 
     @classmethod
     def of(cls, values: FloatArray, window: int) -> "Column":
@@ -58,26 +56,27 @@ class Column:
 
     def chunks(self, first: int = 0) -> Iterator[tuple[int, int]]:
         """(first step, count) of the windows that end at step `first` or later, a chunk at a time."""
-        for start in range(max(first, self.first_judged), self.steps, CHUNK):
+        for start in range(max(first, self.first_with(LEAST_SEEN)), self.steps, CHUNK):
             yield start, min(CHUNK, self.steps - start)
 
 
 class Overlap:
-    """Sums over all windows that cover a step, of what each says about it."""
+    """Sums over all windows that cover a step and are observed for a `share`, of what each says about it."""
 
-    def __init__(self, column: Column) -> None:
+    def __init__(self, column: Column, share: float) -> None:
+        self.first = column.first_with(share)
         self.column, self.before = column, column.window - 1
         self.total = torch.zeros(self.before + column.steps)
         self.count = None if column.complete else torch.zeros_like(self.total)
 
-    def add(self, first: int, said: Tensor, weight: Tensor) -> None:
-        """Add what the windows that end at steps `first` … say, (w, n), where `weight` (w, n) is 1 and not 0.
+    def add(self, first: int, said: Tensor, weight: Tensor | None) -> None:
+        """Add what the windows that end at steps `first` … say, (w, n), where `weight` (w, n) is 1; None = everywhere.
 
-        Of a column without holes the weights are known: 1 at every step from the first on.
+        Of a column without holes it is known how many windows say something, and nothing is counted.
         """
-        add_diagonals(self.total, first, said if self.count is None else said * weight)
+        add_diagonals(self.total, first, said if weight is None else said * weight)
         if self.count is not None:
-            add_diagonals(self.count, first, weight)
+            add_diagonals(self.count, first, torch.ones_like(said) if weight is None else weight)
 
     def mean(self) -> FloatArray:
         """Mean over the windows that say something, (T,), NaN where none does."""
@@ -85,7 +84,7 @@ class Overlap:
         if self.count is None:
             steps = np.arange(self.column.steps)
             newest = np.minimum(self.column.steps - 1 - steps, self.column.window - 1)
-            oldest = np.maximum(self.column.first_judged - steps, 0)
+            oldest = np.maximum(self.first - steps, 0)
             count = np.maximum(newest - oldest + 1, 0).astype(np.float64)
         else:
             count = self.count[self.before :].double().numpy()

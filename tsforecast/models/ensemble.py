@@ -121,6 +121,11 @@ class EnsembleCore(Core):
         self.reach, self.delay = max(core.reach for core in self.cores), max(core.delay for core in self.cores)
         self.width = max(core.width for core in self.cores)
 
+    def judge_from(self, share: float) -> None:
+        super().judge_from(share)
+        for core in self.cores:
+            core.judge_from(share)
+
     def evidence(self, rows: Rows) -> Evidence:
         return self._joined([core.evidence(rows) for core in self.cores])
 

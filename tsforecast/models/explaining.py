@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tsforecast.anomaly.report import BoolArray, ChannelShare, Event, NormalExample, severity_of
 from tsforecast.models.detector import Rows
+from tsforecast.models.evidence import in_units, over_channels
 from tsforecast.panel import FloatArray, IntArray, TimeArray, wall_labels
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ MOST_COUNTERFACTUALS = 3  # channels of an event for which the severity without 
 RECENT, LEAST_RECENT = 500, 16  # steps before an event that say how high a channel usually scores; fewer say nothing
 LEAST_DEVIATION = 1.0  # of recent scores of a channel, which are in units of the detector
 FARTHEST = 1e15  # standard deviations of a value that is compared: beyond it single precision has no squares
+ORDINARY = 0.01  # p-value above which the scores of a channel are taken to be ordinary
 STOOD_OUT = 0.5  # share of its peak score at which a channel is said to stand out
 
 
@@ -139,7 +141,7 @@ def explained(detector: "FittedDetector", judged: Judged, memory: "Memory", even
                 first=judged.label(_first_out(judged, event, c, detector.core.width)),
                 value=float(value) if np.isfinite(value) else None,
                 expected=float(expected) if np.isfinite(expected) else None,
-                severity_without=_severity_without(detector, judged, memory, event, c, ordinary) if counted else None,
+                severity_without=_severity_without(detector, judged, memory, event, c) if counted else None,
             )
         )
     return replace(event, channels=tuple(shares), nearest_normal=_nearest(detector, judged, memory, event, int(order[0])))
@@ -180,7 +182,8 @@ def expected_unseen(detector: "FittedDetector", judged: Judged, memory: "Memory"
     rows, inside = slice(event.first_row, event.last_row + 1), slice(event.first_row - start, event.last_row + 1 - start)
     odd = _odd(judged, memory, rows, channel)
     hidden[inside, channel] = np.where(odd, np.nan, hidden[inside, channel])
-    found = detector.part_scores(judged, memory, hidden, start, stop).revised_expected[inside, channel]
+    evidence = detector.core.evidence(_part(detector, judged, memory, hidden, start))
+    found = memory.scale.back(evidence.revised_expected)[inside, channel]
     expected: FloatArray = np.where(np.isfinite(found), found, judged.scores.expected[rows, channel])
     return np.where(odd | ~np.isfinite(judged.values[rows, channel]), expected, judged.values[rows, channel])
 
@@ -203,40 +206,97 @@ def _around(detector: "FittedDetector", judged: Judged, event: Event) -> tuple[i
     return max(event.first_row - core.reach - core.width, 0), min(stop, len(judged.values))
 
 
+def _part(detector: "FittedDetector", judged: Judged, memory: "Memory", values: FloatArray, start: int) -> Rows:
+    """Rows of a judged series from `start` on with other `values` (n, C), standardised."""
+    return Rows(
+        values=memory.scale.standardise(values),
+        timestamps=judged.timestamps[start : start + len(values)],
+        freq=detector.facts.freq,
+        season=detector.facts.season,
+        tz=judged.zone,
+    )
+
+
 def _oddest(values: FloatArray, expected: FloatArray, evidence: FloatArray) -> int:
     """Place of the value that is farthest from what was expected; without any, where there is most evidence."""
     away = np.abs(values - expected)
     return int(np.nanargmax(away)) if np.isfinite(away).any() else int(evidence.argmax())
 
 
-def _severity_without(
-    detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event, channel: int, ordinary: FloatArray
-) -> float | None:
-    """Severity of the event, had the channel been `ordinary` (n,) during it."""
-    if not np.isfinite(ordinary).any():
-        return None
-    start, stop = _around(detector, judged, event)
+def _severity_without(detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event, channel: int) -> float | None:
+    """Severity of the event, had the channel been ordinary: what the others give, judged anew without it.
+
+    Values made up in its place would have to be ordinary for every kind of evidence, beside the other channels too, and from
+    before the event on: it begins where the score is high, some steps after the first odd value. A channel that nobody sees
+    is as little evidence as an ordinary one. One whose own scores are ordinary changes nothing.
+    """
     rows = slice(event.first_row, event.last_row + 1)
-    changed = judged.values[start:stop].copy()
-    inside = slice(event.first_row - start, event.last_row + 1 - start)
-    known = np.isfinite(ordinary) & np.isfinite(changed[inside, channel])
-    changed[inside, channel] = np.where(known, ordinary, changed[inside, channel])
-    scores = detector.part_scores(judged, memory, changed, start, stop)
-    score = (scores.revised if judged.revised else scores.causal)[inside]
-    if not np.isfinite(score).any():
+    own, score, p_value = judged.channel_scores[rows, channel], judged.score[rows], judged.p_value[rows]
+    if not (np.isfinite(score) & np.isfinite(p_value)).any():
         return None
-    oddest = min(float(np.nanmax(score)), float(np.nanmax(judged.score[rows])))
-    return float(severity_of(_p_value_at(judged, oddest)))
+    known = _known_p_values(judged, memory, event)
+    if not np.isfinite(own).any() or _p_values_at(known, np.asarray([np.nanmax(own)]))[0] > ORDINARY:
+        return event.severity
+    start, stop = _around(detector, judged, event)
+    hidden = judged.values[start:stop].copy()
+    hidden[:, channel] = np.nan
+    without = _scores_with(detector, judged, memory, hidden, start, stop)[event.first_row - start : event.last_row + 1 - start]
+    others = judged.channel_scores[rows].copy()
+    others[:, channel] = 0.0  # its median
+    without = np.where(np.isfinite(without), without, over_channels(others))  # near the first row, or with nothing else seen
+    milder = np.maximum(_p_values_at(known, without), p_value)
+    found = np.where(without < score, milder, p_value)
+    return float(severity_of(np.nanmin(found)))
 
 
-def _p_value_at(judged: Judged, score: float) -> FloatArray:
-    """The p-value that this series gives to such a score, between those of the scores it had."""
-    known = np.isfinite(judged.score) & np.isfinite(judged.p_value)
-    order = np.argsort(judged.score[known], kind="stable")
-    scores = judged.score[known][order]
-    logs = np.minimum.accumulate(np.log(judged.p_value[known][order]))
-    heights = np.log1p(np.maximum([*scores, score], 0.0))  # tails are straight on this scale
-    found: FloatArray = np.exp(np.interp(heights[-1], heights[:-1], logs))
+def _scores_with(
+    detector: "FittedDetector", judged: Judged, memory: "Memory", values: FloatArray, start: int, stop: int
+) -> FloatArray:
+    """Scores of the rows `start` … `stop` with other values (n, C), in the units of the scores that were judged, (n,).
+
+    Revised scores may have been judged in units of all rows of the series. So few rows have none of their own: their scores
+    in held-out units are matched, by rank, with those that were judged there.
+    """
+
+    def scored(given: FloatArray) -> FloatArray:
+        evidence = detector.core.evidence(_part(detector, judged, memory, given, start))
+        part = evidence.revised if judged.revised else evidence.causal
+        return over_channels(in_units(part, memory.units[int(judged.revised)], detector.core.weights))
+
+    found = scored(values)
+    if not judged.revised:
+        return found
+    seen, told = scored(judged.values[start:stop]), judged.score[start:stop]
+    both = np.isfinite(seen) & np.isfinite(told)
+    both[: min(detector.core.reach, len(both) // 2)] = False  # they would read rows before `start`
+    if not both.any():
+        return found
+    matched: FloatArray = np.interp(found, np.sort(seen[both]), np.sort(told[both]))
+    return matched
+
+
+def _known_p_values(judged: Judged, memory: "Memory", event: Event) -> tuple[FloatArray, FloatArray]:
+    """(log(1 + score) (n,) ascending, logarithms of p-values (n,) falling) of an event and of what came before it.
+
+    Calibration moves on with time, so those of the recent past and of the event itself count, and the held-out scores where
+    these are few.
+    """
+    near = slice(max(event.first_row - RECENT, 0), event.last_row + 1)
+    known = np.isfinite(judged.score[near]) & np.isfinite(judged.p_value[near])
+    score, p_value = judged.score[near][known], judged.p_value[near][known]
+    if len(score) < LEAST_RECENT + event.steps:
+        held_out = np.sort(memory.scores[int(judged.revised)])
+        share = (len(held_out) - np.arange(len(held_out)) + 1.0) / (len(held_out) + 1.0)
+        score, p_value = np.concatenate([held_out, score]), np.concatenate([share, p_value])
+    order = np.argsort(score, kind="stable")
+    logs = np.log(p_value[order])
+    falling = (np.minimum.accumulate(logs) + np.maximum.accumulate(logs[::-1])[::-1]) / 2
+    return np.log1p(np.maximum(score[order], 0.0)), falling  # tails are straight on this scale
+
+
+def _p_values_at(known: tuple[FloatArray, FloatArray], scores: FloatArray) -> FloatArray:
+    """The p-values that this series gives to such scores (n,), between those of the scores it had."""
+    found: FloatArray = np.exp(np.interp(np.log1p(np.maximum(scores, 0.0)), *known))
     return found
 
 

@@ -15,9 +15,9 @@ from tsforecast.anomaly.report import BoolArray
 from tsforecast.errors import ArtifactError, CovariateError, FrequencyError, OptionError
 from tsforecast.models.base import MANIFEST, damage_told, read_stored, write_stored
 from tsforecast.models.detector import (
+    JUDGED_SEEN,
     Core,
     Detector,
-    Evidence,
     Rows,
     channel_names,
     channel_values,
@@ -25,7 +25,7 @@ from tsforecast.models.detector import (
     rows_of,
 )
 from tsforecast.models.evidence import in_units, over_channels, units_of
-from tsforecast.models.explaining import Judged, NormalWindows
+from tsforecast.models.explaining import NormalWindows
 from tsforecast.panel import FloatArray, Panel, TimeArray
 from tsforecast.preprocessing.calendar import future_timestamps_after
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tsforecast.models.stream import DetectorStream
 
 FIRST_WIDTHS, LEAST_FIRST = 2, 32  # windows, rows, of a series that the fit has not seen, before it is judged
+LONG_AGO = int(np.iinfo(np.int64).min) + 1  # number of a moment before all others
 LEAST_OWN_UNITS, OWN_UNIT_WIDTHS = 200, 4  # steps, and windows, from which on judged rows have units of their own
 LEAST_SCALE = 1e-2  # standard deviation of a channel that never changed, as a share of its height
 
@@ -52,6 +53,7 @@ class DetectorFacts:
     observations: int  # steps with a value in some channel
     seed: int
     tz: str | None = None
+    least_seen: float = JUDGED_SEEN  # share of a window that must be observed for it to be judged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +96,13 @@ class Memory:
     scores: FloatArray  # (2, n) causal and revised scores of held-out rows, in time order
     vouched: BoolArray  # (n,) scores of rows that feedback calls ordinary, whatever they look like
     residuals: FloatArray  # (201, C) quantiles BAND_LEVELS of held-out value - expected, standardised
+    fitted_until: int = LONG_AGO  # number of the last moment that was learnt from; so of a series that the fit has not seen
+
+    def new(self, timestamps: TimeArray) -> BoolArray:
+        """Which rows the fit has not learnt from, (T,)."""
+        numbers = timestamps.astype("M8[ns]").view(np.int64) if timestamps.dtype.kind == "M" else timestamps
+        found: BoolArray = np.greater(numbers, self.fitted_until)
+        return found
 
     @property
     def calibrated(self) -> bool:
@@ -131,6 +140,7 @@ class FittedDetector:
         self.normal, self.fitted_ids = normal, tuple(fitted_ids)  # ordinary windows, and the series they are of
         self.memories = dict(memories)  # series id -> what is known of it
         self.pooled = pooled  # … of any other series; its scale and tail mean nothing
+        core.judge_from(facts.least_seen)
 
     # Scores
 
@@ -152,7 +162,7 @@ class FittedDetector:
         Where the rows follow those of the fit without a gap, their windows look back on these.
         """
         rows, before = self.looking_back(panel, series, memory, values)
-        found = self._scored(self.core.evidence(rows), memory, before)
+        found = self._scored(rows, memory, before)
         if panel.series_ids[series] not in self.memories:
             for array in (found.causal, found.causal_channels, found.expected):
                 array[: self.first_rows] = np.nan
@@ -166,23 +176,9 @@ class FittedDetector:
         times = np.concatenate([memory.tail_times[len(memory.tail_times) - before :], rows.timestamps])
         return replace(rows, values=memory.scale.standardise(joined), timestamps=times), before
 
-    def part_scores(self, judged: Judged, memory: Memory, values: FloatArray, start: int, stop: int) -> SeriesScores:
-        """Scores of the rows `start` … `stop` of a judged series with other `values` (n, C); nothing before them counts.
-
-        They are in the units of held-out evidence where one looks back too: a few rows have none of their own.
-        """
-        rows = Rows(
-            values=memory.scale.standardise(values),
-            timestamps=judged.timestamps[start:stop],
-            freq=self.facts.freq,
-            season=self.facts.season,
-            tz=judged.zone,
-        )
-        return self.scores_of(rows, memory)
-
     def scores_of(self, rows: Rows, memory: Memory) -> SeriesScores:
         """Scores of standardised rows; nothing before them counts."""
-        return self._scored(self.core.evidence(rows), memory, 0)
+        return self._scored(rows, memory, 0)
 
     def _before(self, panel: Panel, series: int, memory: Memory) -> int:
         """Remembered rows that directly precede those of the series: all, or none."""
@@ -192,9 +188,10 @@ class FittedDetector:
         follows = future_timestamps_after(memory.tail_times[-1:], panel.freq, 1, tz=panel.zone_of(series))[0, 0]
         return len(memory.tail_times) * int(first == follows)
 
-    def _scored(self, evidence: Evidence, memory: Memory, before: int) -> SeriesScores:
+    def _scored(self, rows: Rows, memory: Memory, before: int) -> SeriesScores:
+        evidence = self.core.evidence(rows)
         causal = in_units(evidence.causal[:, before:], memory.units[0], self.core.weights)
-        units = self._units_looking_back(evidence.revised[:, before:], memory)
+        units = self._units_looking_back(evidence.revised[:, before:], rows.timestamps[before:], memory)
         revised = in_units(evidence.revised[:, before:], units, self.core.weights)
         return SeriesScores(
             causal=over_channels(causal),
@@ -205,8 +202,12 @@ class FittedDetector:
             revised_expected=memory.scale.back(evidence.revised_expected[before:]),
         )
 
-    def _units_looking_back(self, evidence: FloatArray, memory: Memory) -> FloatArray:
-        """Units (2, K, C) of the judged rows themselves, where they are enough; held-out ones drift away from what is judged."""
+    def _units_looking_back(self, evidence: FloatArray, timestamps: TimeArray, memory: Memory) -> FloatArray:
+        """Units (2, K, C) of the judged rows themselves, where they are enough; held-out ones drift away from what is judged.
+
+        Rows that were learnt from have none: a detector that remembers them has nothing against them.
+        """
+        evidence = evidence[:, memory.new(timestamps)]
         enough = np.isfinite(evidence).sum(axis=1) >= max(LEAST_OWN_UNITS, OWN_UNIT_WIDTHS * self.core.width)  # (K, C)
         return np.where(enough, units_of(evidence), memory.units[1]) if enough.any() else memory.units[1]
 
@@ -224,7 +225,8 @@ class FittedDetector:
             looking_back, before = self.looking_back(panel, series, memory)
             evidence = self.core.evidence_alone(looking_back)
             part = (evidence.revised if revised else evidence.causal)[:, before:]
-            units = self._units_looking_back(part, memory) if revised else memory.units[0]
+            times = looking_back.timestamps[before:]
+            units = self._units_looking_back(part, times, memory) if revised else memory.units[0]
             score = over_channels(in_units(part, units, self.core.weights))
             if not revised and series_id not in self.memories:
                 score[: self.first_rows] = np.nan
@@ -388,6 +390,7 @@ def _stacked(memories: Sequence[Memory]) -> dict[str, np.ndarray]:
         "memory.is_integer": np.asarray([memories[0].tail_times.dtype.kind != "M"], dtype=np.int64),
         "memory.scores": np.concatenate([one.scores for one in memories], axis=1),
         "memory.vouched": np.concatenate([one.vouched for one in memories]).astype(np.int8),
+        "memory.fitted_until": np.asarray([one.fitted_until for one in memories]),
         "memory.score_rows": np.asarray([one.scores.shape[1] for one in memories]),
     }
 
@@ -407,6 +410,7 @@ def _unstacked(arrays: Mapping[str, np.ndarray], count: int) -> list[Memory]:
             tail_times=times[rows[i] : rows[i + 1]],
             scores=arrays["memory.scores"][:, scores[i] : scores[i + 1]],
             vouched=arrays["memory.vouched"][scores[i] : scores[i + 1]] != 0,
+            fitted_until=int(arrays["memory.fitted_until"][i]),
         )
         for i in range(count)
     ]

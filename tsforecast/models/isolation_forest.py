@@ -14,7 +14,7 @@ from tsforecast.errors import OptionError
 from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Detector, Rows
 from tsforecast.models.detector_windows import check_window, choose_window
-from tsforecast.models.window_arrays import WindowScoreCore, training_windows
+from tsforecast.models.window_arrays import BoolArray, WindowScoreCore, training_windows
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
 
@@ -91,7 +91,7 @@ class IsolationForestCore(WindowScoreCore):
         ends = np.concatenate([roots[1:], [len(depth)]])
         self._steps = [int(depth[first:end].max()) for first, end in zip(roots, ends, strict=True)]
 
-    def window_scores(self, windows: FloatArray) -> FloatArray:
+    def window_scores(self, windows: FloatArray, seen: BoolArray) -> FloatArray:
         exact = windows.astype(np.float32).astype(np.float64)  # trees were cut on single precision
         flat, start = exact.ravel(), np.arange(len(exact)) * exact.shape[1]
         total = np.zeros(len(exact))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsforecast.anomaly.alarms import Alarmed, AlarmMachine, AlarmRules, Change
-from tsforecast.anomaly.calibration import Calibrator
+from tsforecast.anomaly.alarms import Alarmed, AlarmMachine, AlarmRules, Change, event_id
+from tsforecast.anomaly.calibration import Calibrated, Calibrator
 from tsforecast.anomaly.kinds import GapWatch, kind_of
 from tsforecast.anomaly.report import (
     JUDGED,
@@ -19,10 +20,11 @@ from tsforecast.anomaly.report import (
     Event,
     severity_of,
 )
+from tsforecast.anomaly.tails import highest_before
 from tsforecast.errors import OptionError
 from tsforecast.models.detector import channel_values
 from tsforecast.models.evidence import BAND_LEVELS
-from tsforecast.models.explaining import Judged, explained
+from tsforecast.models.explaining import STOOD_OUT, Judged, explained
 from tsforecast.panel import FloatArray, Panel, TimeArray
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ NEW_SERIES = "not in the training data: scaled by its own rows, calibrated on th
 LEAST_GAP = 3  # missing steps in a row that are an event, or half a window where that is more
 MOST_EXPLAINED = 200  # events of a report that are explained, the most severe ones
 LEAST_OWN_SCORES = 200  # of a series, from which on who looks back judges each among all of them
+FEW_SCORES = 200  # held-out scores of a series, below which it is said that they are few
 LOOKED_AT = 20  # widths before an event that tell its kind
 
 
@@ -99,9 +102,16 @@ class SeriesJudge:
         vouched: (n,) which of them feedback calls ordinary, whatever they look like.
         """
         self.rules, self.series_id, self.width = rules, series_id, width
-        self.calibrator = Calibrator(rules.calibration(**calibration), scores=scores, width=width)
-        if vouched is not None and vouched.any():
-            self.calibrator.readmit(np.flatnonzero(vouched) - len(vouched))
+        told = np.zeros(0, dtype=np.int64) if vouched is None else np.flatnonzero(vouched) - len(vouched)
+
+        def started(*, looking_back: bool) -> Calibrator:
+            found = Calibrator(rules.calibration(**calibration), scores=scores, width=width, looking_back=looking_back)
+            if len(told):
+                found.readmit(told)
+            return found
+
+        self.calibrator = started(looking_back=False)
+        self.looking_back = partial(started, looking_back=True)
         self.machine = AlarmMachine(rules, series_id=series_id, width=width)
         self.gaps = GapWatch(series_id=series_id, least=max(LEAST_GAP, width // 2))
 
@@ -118,10 +128,16 @@ class SeriesJudge:
 
         Args:
             timestamps, score, residual, missing: (n,).
-            learnt: (n,) steps that the detector was fitted to: judged, but not calibrated on.
+            learnt: (n,) steps that the detector was fitted to or calibrated on: judged, but not calibrated on once more. What
+                is odd among them is judged by the others alone.
         """
         ignored = self.rules.ignored(timestamps)
         calibrated = self.calibrator.update(score, ignore=ignored if learnt is None else ignored | learnt)
+        if learnt is not None and learnt.any():
+            back = self.looking_back().update(score, ignore=np.ones_like(learnt))
+            calibrated = Calibrated(
+                p_value=np.where(learnt, back.p_value, calibrated.p_value), rate=np.where(learnt, back.rate, calibrated.rate)
+            )
         alarmed: Alarmed = self.machine.update(
             timestamps,
             rate=calibrated.rate,
@@ -222,6 +238,7 @@ def judge(
     revised: bool = False,
     since: np.datetime64 | int | str | None = None,
     explain: bool = True,
+    before: "FittedDetector | None" = None,
 ) -> AnomalyReport:
     """Scores, p-values and events of the rows of `panel`.
 
@@ -239,6 +256,7 @@ def judge(
             back; the scores of the newest steps still change.
         since: first timestamp of the report; rows before it are only history.
         explain: work out channels, severity without them, and the nearest ordinary window of each event.
+        before: what `detector` was before it was recalibrated on this very panel: its series look back on what it remembers.
 
     Raises:
         FrequencyError, CovariateError, OptionError, SchemaError.
@@ -247,7 +265,9 @@ def judge(
     detector.check_request(panel)
     moment = _moment(panel, since)
     parts = [
-        _judge_series(detector, panel, series, rules=rules, level=level, revised=revised, since=moment, explain=explain)
+        _judge_series(
+            detector, panel, series, rules=rules, level=level, revised=revised, since=moment, explain=explain, before=before
+        )
         for series in range(len(panel))
     ]
     parts = [part for part in parts if len(part["score"])]
@@ -319,11 +339,14 @@ def _judge_series(
     revised: bool,
     since: np.datetime64 | int | None,
     explain: bool,
+    before: "FittedDetector | None",
 ) -> dict[str, Any]:
     series_id = panel.series_ids[series]
     values = channel_values(panel, series)
     memory = detector.memory_of(series_id, values)
-    scores: SeriesScores = detector.series_scores(panel, series, memory)
+    past = memory if before is None else before.memories.get(series_id, memory)
+    looked_back_on = replace(memory, tail=past.tail, tail_times=past.tail_times)
+    scores: SeriesScores = detector.series_scores(panel, series, looked_back_on)
     timestamps = panel.timestamps[panel.offsets[series] : panel.offsets[series + 1]]
     score = scores.revised if revised else scores.causal
     channel_scores = scores.revised_channels if revised else scores.causal_channels
@@ -346,7 +369,10 @@ def _judge_series(
         p_value=found.p_value,
         zone=panel.zone_of(series),
     )
-    events = [event for event in newest_events(found.changes) if since is None or bool(np.greater_equal(event.end, since))]
+    changed = newest_events(found.changes)
+    if revised:
+        changed, found = _trimmed(changed, found, score=score, timestamps=timestamps, smear=detector.core.delay)
+    events = [event for event in changed if since is None or bool(np.greater_equal(event.end, since))]
     lower, upper = band(expected, memory, level)
     steps = np.arange(len(score))
     row_values: dict[str, Any] = {
@@ -388,8 +414,12 @@ def _referee(
     of them at once: each is judged among all.
     """
     width = detector.core.width
-    known = np.zeros(0) if revised is None else revised[np.isfinite(revised)]
-    if revised is not None and len(known) >= LEAST_OWN_SCORES:
+    known = np.zeros(0)
+    if revised is not None:  # those that nothing was fitted to, if they will do
+        there = np.isfinite(revised)
+        new = there & memory.new(timestamps)
+        known = revised[new if np.count_nonzero(new) >= LEAST_OWN_SCORES else there]
+    if len(known) >= LEAST_OWN_SCORES:
         referee = SeriesJudge(rules, series_id=series_id, scores=known, width=width, window=len(known))
         return referee, np.ones(len(timestamps), dtype=np.bool_)
     scores = memory.scores[int(revised is not None)]
@@ -398,6 +428,29 @@ def _referee(
         return referee, np.zeros(len(timestamps), dtype=np.bool_)
     learnt: BoolArray = np.less_equal(timestamps, memory.tail_times[-1])
     return referee, learnt
+
+
+def _trimmed(
+    events: Sequence[Event], found: Judgement, *, score: FloatArray, timestamps: TimeArray, smear: int
+) -> tuple[list[Event], Judgement]:
+    """Events, and alarms, without their feet: from the first to the last step that reaches half of the peak beside it.
+
+    Revised scores are means over windows: they rise as much before what is odd as they fall behind it, and the more severe
+    an event, the farther its feet reach beyond the threshold. A lower peak more than `smear` steps away stays in the event.
+    """
+    short, alarm = [], found.alarm.copy()
+    for event in events:
+        if event.kind == "gap" or not event.peak_score > 0:
+            short.append(event)
+            continue
+        inside = np.nan_to_num(score[event.first_row : event.last_row + 1], nan=-np.inf)
+        beside = np.maximum(highest_before(inside, smear), highest_before(inside[::-1], smear)[::-1])
+        high = event.first_row + np.flatnonzero(inside >= STOOD_OUT * np.maximum(beside, inside))
+        first, last = int(high[0]), int(high[-1])
+        alarm[event.first_row : first], alarm[last + 1 : event.last_row + 1] = False, False
+        start, end = (timestamps[row] if timestamps.dtype.kind == "M" else int(timestamps[row]) for row in (first, last))
+        short.append(replace(event, id=event_id(event.series_id, start), start=start, end=end, first_row=first, last_row=last))
+    return short, replace(found, alarm=alarm)
 
 
 def _finished(
@@ -429,6 +482,14 @@ def _notes(detector: "FittedDetector", series_id: str, memory: "Memory", values:
         )
     if not np.isfinite(values).any():
         notes.append((series_id, "has no values at all: nothing is judged"))
-    elif not memory.scores.shape[1]:
+    elif not (count := memory.scores.shape[1]):
         notes.append((series_id, "has no held-out scores: p-values begin when enough of its own rows are judged"))
+    elif count < FEW_SCORES:
+        notes.append(
+            (
+                series_id,
+                f"calibrated on {count} held-out scores: only what stands out far alarms; {4 * FEW_SCORES} rows of history or "
+                "more tell better what is rare",
+            )
+        )
     return notes

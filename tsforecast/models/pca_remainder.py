@@ -11,10 +11,10 @@ import numpy as np
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About, Callback
-from tsforecast.models.detector import Core, Detector, Evidence, Rows
+from tsforecast.models.detector import LEAST_SEEN, Core, Detector, Evidence, Rows
 from tsforecast.models.detector_windows import check_window, choose_window
 from tsforecast.models.evidence import centred_mean
-from tsforecast.models.window_arrays import BoolArray, chunks, ending_windows, half_seen, training_windows, without_holes
+from tsforecast.models.window_arrays import BoolArray, chunks, ending_windows, seen_enough, training_windows, without_holes
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
 
@@ -146,21 +146,21 @@ class PCARemainderCore(Core):
         judged = np.zeros(newest + width - 1)
         for part in chunks(newest):
             filled, seen = without_holes(windows[part])
-            enough = half_seen(seen)
-            if not enough.any():
+            enough, told = seen_enough(seen, self.least_seen), seen_enough(seen, LEAST_SEEN)
+            if not told.any():
                 continue
             rebuilt = self._rebuilt(filled, seen)
             squares = np.where(seen & enough[:, None], (filled - rebuilt) ** 2, 0.0)
             remainder[part] = np.where(enough, squares.sum(axis=1) / np.maximum(seen.sum(axis=1), 1), np.nan)
-            expected[part] = np.where(enough, self.mean[-1] + (filled[:, :-1] - self.mean[:-1]) @ self._last, np.nan)
+            expected[part] = np.where(told, self.mean[-1] + (filled[:, :-1] - self.mean[:-1]) @ self._last, np.nan)
             if not whole:
                 continue
             for place in range(width):
                 steps = slice(part.start + place, part.stop + place)
                 errors[steps] += squares[:, place]
                 judged[steps] += seen[:, place] & enough
-                fitted[steps] += np.where(enough, rebuilt[:, place], 0.0)
-                counts[steps] += enough
+                fitted[steps] += np.where(told, rebuilt[:, place], 0.0)
+                counts[steps] += told
         covering = np.where(judged > 0, errors / np.maximum(judged, 1), np.nan)[width - 1 :]
         return remainder, expected, covering, np.where(counts > 0, fitted / np.maximum(counts, 1), np.nan)[width - 1 :]
 
@@ -189,7 +189,7 @@ class PCARemainderCore(Core):
         found = np.full(newest, np.nan)
         for part in chunks(newest):
             filled, seen = without_holes(windows[part])
-            enough = half_seen(seen)
+            enough = seen_enough(seen, self.least_seen)
             away = (filled - self.mean) / self.scale
             along = away @ self.components.T  # (B, w)
             score: FloatArray

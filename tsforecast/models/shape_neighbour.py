@@ -16,7 +16,7 @@ from tsforecast.errors import OptionError
 from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Detector, Rows
 from tsforecast.models.detector_windows import check_window, choose_window, period_of
-from tsforecast.models.window_arrays import WindowScoreCore, training_windows
+from tsforecast.models.window_arrays import BoolArray, WindowScoreCore, training_windows
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
 
@@ -94,16 +94,44 @@ class ShapeNeighbourCore(WindowScoreCore):
         self.every = every  # steps that are one point of a shape
         self.memory, self.neighbours = memory, min(neighbours, len(memory))
         self._half = 0.5 * (memory**2).sum(axis=1)  # (M,)
+        self._least = np.where((memory**2).mean(axis=1) < 0.99, 1.0, FLAT)  # (M,) of its deviation; those below 1 were flat
 
-    def window_scores(self, windows: FloatArray) -> FloatArray:
-        shapes = normalised(coarse(windows, self.every))
-        near = self._half - shapes @ self.memory.T  # (B, M) half the squared distance, less half the size of the shape
-        count = self.neighbours
-        places = near.argmin(axis=1)[:, None] if count == 1 else np.argpartition(near, count - 1, axis=1)[:, :count]
-        total = np.zeros(len(shapes))
-        for place in places.T:  # once more from the differences: the product loses the digits of small distances
-            total += np.sqrt(((shapes - self.memory[place]) ** 2).mean(axis=1))
-        found: FloatArray = total / count
+    def window_scores(self, windows: FloatArray, seen: BoolArray) -> FloatArray:
+        points = coarse(seen.astype(np.float64), self.every)  # share of each point that was seen
+        means = coarse(np.where(seen, windows, 0.0), self.every) / np.maximum(points, 1e-9)
+        total = np.zeros(len(windows))
+        whole = points.min(axis=1) > 0
+        for these, near in ((whole, self._near), (~whole, self._near_seen)):
+            if not these.any():
+                continue
+            known = points[these] > 0
+            shapes = normalised(means[these], known)
+            away = near(shapes, known)
+            count = self.neighbours
+            places = away.argmin(axis=1)[:, None] if count == 1 else np.argpartition(away, count - 1, axis=1)[:, :count]
+            for place in places.T:  # once more from the differences: the product loses the digits of small distances
+                other = self.memory[place]
+                beside = other if known.all() else normalised(other, known, least=self._least[place])
+                total[these] += np.sqrt(((shapes - beside) ** 2).sum(axis=1) / known.sum(axis=1))
+        found: FloatArray = total / self.neighbours
+        return found
+
+    def _near(self, shapes: FloatArray, known: BoolArray) -> FloatArray:
+        """Half the squared distance to each of the memory, less half the size of the shape, (B, M)."""
+        found: FloatArray = self._half - shapes @ self.memory.T
+        return found
+
+    def _near_seen(self, shapes: FloatArray, known: BoolArray) -> FloatArray:
+        """The same from the points that are known (B, w) alone, for which each of the memory is normalised anew, (B, M).
+
+        A straight line through the holes would be a shape of its own, and no training window has it.
+        """
+        mask = known.astype(np.float64)
+        count = mask.sum(axis=1, keepdims=True)
+        mean = mask @ self.memory.T / count
+        size = np.sqrt(np.maximum(mask @ (self.memory**2).T / count - mean**2, 0.0))
+        scale = np.maximum(size, self._least)
+        found: FloatArray = 0.5 * count * (size / scale) ** 2 - shapes @ self.memory.T / scale
         return found
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -122,8 +150,18 @@ def coarse(windows: FloatArray, every: int) -> FloatArray:
     return found
 
 
-def normalised(windows: FloatArray) -> FloatArray:
-    """Windows (B, w) with mean 0 and variance 1; flat ones shrink to 0, at distance 1 from any shape and 0 from each other."""
-    away = windows - windows.mean(axis=1, keepdims=True)
-    found: FloatArray = away / np.maximum(np.sqrt((away**2).mean(axis=1, keepdims=True)), FLAT)
+def normalised(windows: FloatArray, known: BoolArray | None = None, *, least: float | FloatArray = FLAT) -> FloatArray:
+    """Windows (B, w) with mean 0 and variance 1; flat ones shrink to 0, at distance 1 from any shape and 0 from each other.
+
+    Args:
+        windows: in standard deviations of their channel.
+        known: (B, w), the points that count; the others are 0. None = all of them.
+        least: standard deviation below which a window is flat, one number or (B,).
+    """
+    if known is None or known.all():
+        known = np.ones(windows.shape, dtype=np.bool_)
+    count = known.sum(axis=1, keepdims=True)
+    away = np.where(known, windows - np.where(known, windows, 0.0).sum(axis=1, keepdims=True) / count, 0.0)
+    size = np.sqrt((away**2).sum(axis=1, keepdims=True) / count)
+    found: FloatArray = away / np.maximum(size, np.reshape(least, (-1, 1)))
     return found

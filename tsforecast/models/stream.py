@@ -21,7 +21,7 @@ from tsforecast.anomaly.report import REASONS, Event, severity_of
 from tsforecast.errors import ArtifactError, FrequencyError, OptionError, SchemaError
 from tsforecast.models.detector import Rows
 from tsforecast.models.evidence import in_units, over_channels
-from tsforecast.models.explaining import Judged, explained
+from tsforecast.models.explaining import Judged, explained, label_of
 from tsforecast.models.judging import (
     LOOKED_AT,
     SeriesJudge,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 STATE, STATE_ARRAYS, FORMAT = "stream.json", "stream.safetensors", 1
 REMEMBERED = 1_000  # newest answers that are given again when their values are sent again
-MOST_SKIPPED = 100_000  # steps between two values that are taken for a gap and not for a mistake
+MOST_SKIPPED = 10_000  # missing steps that one update may bring: more are taken for a wrong timestamp, not for a gap
 AT_ONCE = 20_000  # values that are judged together
 BLOCK = 32  # revised scores that are worked out together, at least
 
@@ -117,18 +117,16 @@ class DetectorStream:
         Args:
             values: (n,) or (n, C), or one number; NaN or None = missing.
             timestamps: (n,) ascending; None = the steps after the last one. Steps between the last timestamp and the
-                first of these count as missing.
+                first of these count as missing. The first values of all may come as late after the fit as they like:
+                beyond `MOST_SKIPPED` steps they begin anew, without looking back on it.
 
         Raises:
             SchemaError: another number of channels, an infinite value, or a timestamp for not every value.
             FrequencyError: a timestamp off the clock, or so far ahead that it must be a mistake.
+        Either takes none of the values: the stream is as it was.
         """
         given = self._checked(values)
         times = self._times_of(timestamps, len(given))
-        pieces = [slice(first, first + AT_ONCE) for first in range(0, len(given), AT_ONCE)]
-        return _together([self._update(given[one], times[one]) for one in pieces or [slice(0, 0)]])
-
-    def _update(self, given: FloatArray, times: TimeArray) -> Update:
         new = np.ones(len(given), dtype=np.bool_)
         if len(self.times) and len(given):
             new = np.greater(times, self.times[-1])
@@ -136,13 +134,22 @@ class DetectorStream:
         outdated = int((~new).sum()) - len(told)
         if not new.any():
             return Update(points=tuple(told), revised=(), events=(), outdated=outdated)
-        rows, moments, skipped = self._with_gaps(given[new], times[new])
-        points, events = self._judged(rows, moments)
+        alone = self._far_from_the_fit(times[new][0])
+        rows, moments, skipped = self._with_gaps(given[new], times[new], self.times[:0] if alone else self.times[-1:])
+        if alone:  # all is checked: from here on the stream changes
+            self._look_back_on_nothing()
         wanted = set(times[new].astype(np.int64).tolist())
-        told += [point for point in points if moment_number(point.timestamp) in wanted]
-        revised = self._revised()
-        self._forget()
-        return Update(points=tuple(told), revised=tuple(revised), events=tuple(events), skipped=skipped, outdated=outdated)
+        revised: list[tuple[np.datetime64 | int, float]] = []
+        changed: dict[str, Event] = {}  # each in its newest state
+        for first in range(0, len(rows), AT_ONCE):
+            points, events = self._judged(rows[first : first + AT_ONCE], moments[first : first + AT_ONCE])
+            told += [point for point in points if moment_number(point.timestamp) in wanted]
+            changed |= {event.id: event for event in events}
+            revised += self._revised()
+            self._forget()
+        return Update(
+            points=tuple(told), revised=tuple(revised), events=tuple(changed.values()), skipped=skipped, outdated=outdated
+        )
 
     def _checked(self, values: Any) -> FloatArray:
         channels = len(self.detector.facts.channels)
@@ -203,39 +210,66 @@ class DetectorStream:
         known = self.answers.get(moment_number(moment))
         return None if known is None else replace(known, repeated=True)
 
-    def _with_gaps(self, rows: FloatArray, moments: TimeArray) -> tuple[FloatArray, TimeArray, int]:
-        """The rows with those that are missing before and between them."""
-        if not len(self.times):
-            start, clock = moments[0], moments[:1]
-        else:
-            start, clock = self.times[-1], self.times[-1:]
-        count = len(rows)
-        steps = clock[:0]
-        while not len(steps) or steps[-1] < moments[-1]:
-            count = min(4 * max(count, 16), MOST_SKIPPED)
-            last = future_timestamps_after(clock, self.detector.facts.freq, count, tz=self.detector.facts.tz)[0]
-            steps = last if len(self.times) else np.concatenate([moments[:1], last])
-            if count == MOST_SKIPPED:
-                break
+    def _far_from_the_fit(self, moment: np.datetime64 | int) -> bool:
+        """Whether nothing was judged yet and the first value comes so late that the rows of the fit do not matter to it."""
+        if self.rows or not len(self.times):
+            return False
+        steps = self._steps_until(self.times[-1:], moment, first=16, most=MOST_SKIPPED + 1)
+        return bool(np.greater(moment, steps[-1]))
+
+    def _look_back_on_nothing(self) -> None:
+        self.values, self.times, self.history = self.values[:0], self.times[:0], 0
+        self.expected, self.channel_scores = self.expected[:0], self.channel_scores[:0]
+
+    def _steps_until(self, last: TimeArray, moment: np.datetime64 | int, *, first: int, most: int) -> TimeArray:
+        """Steps of the clock after `last` (1,) up to a moment or beyond: `first` of them, then more, at most `most`."""
+        found: TimeArray = last
+        count = min(first, most)
+        while True:
+            try:
+                found = future_timestamps_after(last, self.detector.facts.freq, count, tz=self.detector.facts.tz)[0]
+            except FrequencyError:  # clocks of nanoseconds end in 2262
+                return found
+            if count == most or np.greater_equal(found[-1], moment):
+                return found
+            count = min(4 * count, most)
+
+    def _with_gaps(self, rows: FloatArray, moments: TimeArray, last: TimeArray) -> tuple[FloatArray, TimeArray, int]:
+        """The rows with those that are missing between them, and after the `last` step known, (1,), or (0,) without one."""
+        most = len(rows) + MOST_SKIPPED
+        start = last if len(last) else moments[:1]
+        steps = self._steps_until(start, moments[-1], first=max(len(rows), 16), most=most)
+        if not len(last):
+            steps = np.concatenate([start, steps])[:most]
         places = np.searchsorted(steps, moments)
-        if (places >= len(steps)).any():
-            raise FrequencyError(
-                f"series {self.series_id!r}: {moments[-1]} is more than {MOST_SKIPPED} steps after {start}; if that is right, "
-                "open a new stream",
-                series_id=self.series_id,
-                field="timestamps",
-            )
+        if places[-1] >= len(steps):
+            raise self._too_far(moments, start, steps, int(np.argmax(places >= len(steps))))
         off = np.flatnonzero(steps[places] != moments)
         if len(off):
             raise FrequencyError(
                 f"series {self.series_id!r}: {moments[off[0]]} is not on the clock of {self.detector.facts.freq!r} that goes "
-                f"through {start}; the next step is {steps[places[off[0]]]}",
+                f"through {start[0]}; the next step is {steps[places[off[0]]]}",
                 series_id=self.series_id,
                 field="timestamps",
             )
         filled = np.full((int(places[-1]) + 1, rows.shape[1]), np.nan)
         filled[places] = rows
         return filled, steps[: len(filled)], len(filled) - len(rows)
+
+    def _too_far(self, moments: TimeArray, start: TimeArray, steps: TimeArray, place: int) -> FrequencyError:
+        """What is wrong with the moment at `place`, which is beyond all of the `steps` after `start` (1,)."""
+        length = (int(moment_number(steps[-1])) - int(moment_number(start[0]))) / len(steps)
+        away = round((int(moment_number(moments[place])) - int(moment_number(start[0]))) / max(length, 1.0))
+        far, before = (
+            label_of(one, self.detector.facts.tz) for one in (moments[place], moments[place - 1] if place else start[0])
+        )
+        return FrequencyError(
+            f"series {self.series_id!r}: got {far} after {before}, so some {max(away - place - 1, MOST_SKIPPED + 1):,} steps of "
+            f"{self.detector.facts.freq!r} would be skipped; one update may skip {MOST_SKIPPED:,}, and none of its values was "
+            'taken. Correct the timestamp; if it is right, begin anew: detector.stream(series_id), over HTTP "reset": true',
+            series_id=self.series_id,
+            field="timestamps",
+        )
 
     # Judging
 
@@ -382,7 +416,6 @@ class DetectorStream:
         from safetensors.numpy import save as to_bytes
 
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         arrays, values = self.judge.state()
         stored = {f"judge.{name}": array for name, array in arrays.items()}
         stored |= {
@@ -395,7 +428,6 @@ class DetectorStream:
         memory = self.memory.scale
         stored |= {"mean": memory.mean, "deviation": memory.deviation}
         data = to_bytes({name: np.ascontiguousarray(array) for name, array in stored.items()})
-        (target / STATE_ARRAYS).write_bytes(data)
         state = {
             "format": FORMAT,
             "series_id": self.series_id,
@@ -410,7 +442,10 @@ class DetectorStream:
             "event_ids": [point.event_id for point in self.answers.values()],
             "sha256": hashlib.sha256(data).hexdigest(),
         }
-        (target / STATE).write_text(json.dumps(state, allow_nan=False, sort_keys=True) + "\n")
+        text = json.dumps(state, allow_nan=False, sort_keys=True) + "\n"
+        target.mkdir(parents=True, exist_ok=True)  # from here on only the disk can fail: a state of before stays until then
+        (target / STATE_ARRAYS).write_bytes(data)
+        (target / STATE).write_text(text)
         return target
 
 
@@ -425,8 +460,8 @@ def open_stream(
 ) -> DetectorStream:
     """A judge of one series that takes its values as they come.
 
-    A series of the fit goes on where the fit ended. Of others the first rows give the scale, and the scores of the series
-    of the fit the calibration.
+    A series of the fit goes on where the fit ended, unless its first values come much later (see `update`). Of others the
+    first rows give the scale, and the scores of the series of the fit the calibration.
 
     Args:
         detector: fitted.
@@ -480,20 +515,6 @@ def _restore(stream: DetectorStream, folder: Path) -> None:
         stream.answers = _answers_from_arrays(arrays, state, stream.times.dtype)
     except (AttributeError, KeyError, OptionError, SafetensorError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder} is damaged: {error!r}; open a new stream") from error
-
-
-def _together(updates: Sequence[Update]) -> Update:
-    """Updates in a row as one; of an event its newest state."""
-    if len(updates) == 1:
-        return updates[0]
-    events = {event.id: event for one in updates for event in one.events}
-    return Update(
-        points=tuple(point for one in updates for point in one.points),
-        revised=tuple(pair for one in updates for pair in one.revised),
-        events=tuple(events.values()),
-        skipped=sum(one.skipped for one in updates),
-        outdated=sum(one.outdated for one in updates),
-    )
 
 
 def _moments_of(timestamps: Any, *, is_integer: bool, series_id: str) -> TimeArray:

@@ -1,6 +1,6 @@
 """What else a fitted detector can do with a panel: take the noise out, fill holes, squeeze windows into a few numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from tsforecast.errors import OptionError
 from tsforecast.models.detector import Rows, channel_names, channel_values
 from tsforecast.models.fitted_detector import FittedDetector, Memory
 from tsforecast.models.holes import mixed
+from tsforecast.models.noise import without_noise
 from tsforecast.panel import FloatArray, Panel, wall_labels
 
 if TYPE_CHECKING:
@@ -47,9 +48,14 @@ class Imputation:
 
 
 def denoise(detector: FittedDetector, panel: Panel) -> Panel:
-    """All channels replaced by the mean of what all windows that cover a step make of it, in units of the channel.
+    """All channels without their noise: each value moved towards what its surroundings let the networks expect.
 
-    What was missing stays missing; a step that no window covers stays as it was, as in a series shorter than half a window.
+    How far, is told for each series and channel: by the variance of the noise, read from the spectrum, over that of what the
+    expectation is off by where nothing was learnt from (`noise.without_noise`). Noise is what has no memory from step to step;
+    a channel without such noise, and one that the networks do not understand, stays nearly as it was.
+
+    What was missing stays missing; a step that no window covers stays as it was, as in a series shorter than half a window,
+    and so does a channel with fewer than 32 values.
 
     Raises:
         OptionError: the detector cannot; FrequencyError, CovariateError, SchemaError: not a panel for this detector.
@@ -57,10 +63,21 @@ def denoise(detector: FittedDetector, panel: Panel) -> Panel:
     detector.require("denoise")
     found = []
     for rows, memory, before in _each_series(detector, panel):
-        said = detector.core.reconstruct(rows)
-        said = np.where(np.isfinite(rows.values) & np.isfinite(said), said, rows.values)
+        unseen = memory.new(rows.timestamps)
+        said = rows.values.copy()
+        for c in range(said.shape[1]):
+            said[:, c] = without_noise(rows.values[:, c], rows.season, _reconstruct(detector, rows), unseen=unseen)
         found.append(memory.scale.back(said[before:]))
     return _with_channels(panel, found)
+
+
+def _reconstruct(detector: FittedDetector, rows: Rows) -> Callable[[FloatArray], list[FloatArray]]:
+    """Values (T,) of one channel at the times of `rows` -> what each network makes of them."""
+
+    def reconstruct(column: FloatArray) -> list[FloatArray]:
+        return [course[:, 0] for course in detector.core.reconstructions(replace(rows, values=column[:, None]))]
+
+    return reconstruct
 
 
 def impute(detector: FittedDetector, panel: Panel) -> Imputation:
@@ -99,10 +116,7 @@ def _filled(detector: FittedDetector, rows: Rows, channel: int) -> FloatArray:
     if not wanted.any():
         return values.copy()
 
-    def reconstruct(column: FloatArray) -> list[FloatArray]:
-        own = replace(rows, values=column[:, None], timestamps=rows.timestamps[inside])
-        return [course[:, 0] for course in detector.core.reconstructions(own)]
-
+    reconstruct = _reconstruct(detector, replace(rows, timestamps=rows.timestamps[inside]))
     found = values.copy()
     found[inside] = mixed(values[inside], rows.season, reconstruct, wanted=wanted)
     return found

@@ -1,6 +1,6 @@
 """Windows of one channel, their holes, and evidence from a score of each window; numpy only.
 
-The window of a step is the one that ends at it. One of which less than half is observed is not judged.
+The window of a step is the one that ends at it. One of which too little is observed is not judged.
 """
 
 from abc import abstractmethod
@@ -33,8 +33,8 @@ class WindowScoreCore(Core):
         self.delay = 2 * (window - 1) - window // 2
 
     @abstractmethod
-    def window_scores(self, windows: FloatArray) -> FloatArray:
-        """Windows without holes (B, w) -> scores (B,), non-negative."""
+    def window_scores(self, windows: FloatArray, seen: BoolArray) -> FloatArray:
+        """Windows (B, w) whose holes are filled, and which steps were `seen` -> scores (B,), non-negative."""
 
     def evidence(self, rows: Rows) -> Evidence:
         causal = self._scores(rows, len(rows))
@@ -59,9 +59,9 @@ class WindowScoreCore(Core):
             windows = ending_windows(rows.values[:, c], self.window)[len(rows) - newest :]
             for part in chunks(newest):
                 filled, seen = without_holes(windows[part])
-                enough = half_seen(seen)
+                enough = seen_enough(seen, self.least_seen)
                 if enough.any():
-                    found[part, c][enough] = self.window_scores(filled[enough])
+                    found[part, c][enough] = self.window_scores(filled[enough], seen[enough])
         return found
 
 
@@ -79,9 +79,9 @@ def ending_windows(values: FloatArray, width: int) -> FloatArray:
     return np.lib.stride_tricks.sliding_window_view(padded, width)
 
 
-def half_seen(seen: BoolArray) -> BoolArray:
-    """Which windows are observed for at least half of their steps: (B, w) -> (B,)."""
-    found: BoolArray = 2 * seen.sum(axis=1) >= seen.shape[1]
+def seen_enough(seen: BoolArray, share: float) -> BoolArray:
+    """Which windows are observed for that share of their steps: (B, w) -> (B,)."""
+    found: BoolArray = seen.sum(axis=1) >= share * seen.shape[1]
     return found
 
 

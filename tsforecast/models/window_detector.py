@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import Callback
-from tsforecast.models.detector import Core, Detector, Evidence, Rows, refuse_short
-from tsforecast.models.detector_tape import LEAST_SEEN, Column, Overlap, Tape
+from tsforecast.models.detector import LEAST_SEEN, Core, Detector, Evidence, Rows, refuse_short
+from tsforecast.models.detector_tape import Column, Overlap, Tape
 from tsforecast.models.detector_windows import OPEN, check_window, choose_window
 from tsforecast.models.evidence import centred_mean
 from tsforecast.models.feeding import OF_THE_CLOCK, as_epoch
@@ -262,7 +262,8 @@ class WindowCore(Core):
         window_error = torch.full((steps,), torch.nan)
         last = torch.full((steps,), torch.nan)
         after, before = torch.full((steps + 1,), torch.nan), torch.full((steps + w,), torch.nan)
-        errors, said_of = Overlap(column) if overlaps else None, Overlap(column) if overlaps and means else None
+        errors = Overlap(column, self.least_seen) if overlaps else None
+        said_of = Overlap(column, LEAST_SEEN) if overlaps and means else None
         with torch.inference_mode():
             for start, count in column.chunks(first):
                 values, seen = column.windows(start, count)
@@ -270,22 +271,21 @@ class WindowCore(Core):
                 said, wrong = self.errors_of(network, values, seen, complete=complete, keep=said_of is not None)
                 rows = slice(start, start + count)
                 covered = None if complete else seen.sum(1)
-                total = wrong.sum(0) if covered is None else (wrong * seen.T).sum(0)
-                judged = None if covered is None else covered >= LEAST_SEEN * w
-                mean = total / (w if covered is None else covered.clamp(min=1))
-                window_error[rows] = mean if judged is None else torch.where(judged, mean, torch.nan)
+                judged = None if covered is None else covered >= self.least_seen * w
+                told = None if covered is None else covered >= LEAST_SEEN * w
+                mean = wrong.sum(0) / w if covered is None else (wrong * seen.T).sum(0) / covered.clamp(min=1)
+                window_error[rows] = _where(judged, mean)
                 newest = said[len(said) - 1 - 2 * network.ends :]  # last step of the window, and what lies beyond its ends
-                last[rows] = _where(judged, newest[0])
+                last[rows] = _where(told, newest[0])
                 if network.ends:
-                    before[rows] = _where(judged, newest[1])  # of step t - w
-                    after[start + 1 : start + 1 + count] = _where(judged, newest[2])
-                weight = seen.T if judged is None else seen.T * judged
+                    before[rows] = _where(told, newest[1])  # of step t - w
+                    after[start + 1 : start + 1 + count] = _where(told, newest[2])
                 if errors is not None:
-                    errors.add(start, wrong, weight)
+                    errors.add(start, wrong, None if judged is None else seen.T * judged)
                 if said_of is not None:
-                    said_of.add(start, said[:w], weight if judged is None else judged.expand(w, -1).to(said.dtype))
+                    said_of.add(start, said[:w], None if told is None else told.expand(w, -1).to(said.dtype))
         asked = network.ends and (means or self.recipe.predicts)
-        ahead = self._ends(column, after[:steps], before[w:]) if asked else (None, None, None)
+        ahead = self._ends(column, after[:steps], before[w:], window_error) if asked else (None, None, None)
         nothing = np.full(steps, np.nan)
         return Looks(
             window_error=window_error.double().numpy(),
@@ -310,11 +310,18 @@ class WindowCore(Core):
         newest = said[w - 1 :].clone()
         return newest, said[:w].sub_(values.T).square_()
 
-    def _ends(self, column: Column, after: Tensor, before: Tensor) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(forecast (T,), its squared error, mean squared error of both directions) from the networks' ends."""
-        values, seen = column.points(0, column.steps)
+    def _ends(
+        self, column: Column, after: Tensor, before: Tensor, window_error: Tensor
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(forecast (T,), its squared error, mean squared error of both directions) from the networks' ends.
+
+        Errors count only where the window that they are of is judged, and so has a `window_error` (T,).
+        """
+        w, values, seen = column.window, *column.points(0, column.steps)
         truth = torch.where(seen > 0, values, torch.nan)
-        forward, backward = (after - truth) ** 2, (before - truth) ** 2
+        judged = torch.nn.functional.pad(window_error.isfinite(), (1, w))  # of the window before each step, and so on
+        forward = torch.where(judged[: len(truth)], (after - truth) ** 2, torch.nan)
+        backward = torch.where(judged[w + 1 :], (before - truth) ** 2, torch.nan)
         both = torch.where(forward.isnan(), backward, torch.where(backward.isnan(), forward, (forward + backward) / 2))
         return after.double().numpy(), forward.double().numpy(), both.double().numpy()
 
