@@ -20,7 +20,7 @@ from pipelines.recipe_detect import DEFAULT_DETECTOR, DetectOptions, alarm_rules
 from pipelines.tables import read_table
 from tsforecast.errors import DataError, ForecastError, OptionError
 from tsforecast.nn.config import TrainConfig
-from tsforecast.panel import IntArray, Panel
+from tsforecast.panel import IntArray, Panel, wall_labels
 
 if TYPE_CHECKING:
     from tsforecast.anomaly.alarms import AlarmRules
@@ -33,6 +33,7 @@ SHOWN_NOTES = 5
 WHY_NOT = {  # by tsforecast.anomaly.report.REASONS
     "missing": "has no values",
     "too short": "has too few steps: a window of this detector is {width}",
+    "too sparse": "has too many missing values: too little of each window is observed",
     "not calibrated": "has too few held-out scores to compare with",
 }
 OF_A_FIT = ("model", "option", "train", "seed", "save")  # arguments that say nothing beside --detector
@@ -75,7 +76,7 @@ def detect(args: argparse.Namespace) -> int:
     """Judge the file, print the events, write what is asked for.
 
     Raises:
-        DataError: the file cannot be read, makes no panel, or has no step that can be judged.
+        DataError: the file cannot be read, makes no panel, or has no step that can be judged, also none after --since.
         UnknownModel, OptionError, RecipeError: a name or value is wrong.
     """
     from tsforecast.evaluation import evaluate
@@ -96,7 +97,9 @@ def detect(args: argparse.Namespace) -> int:
         print(json.dumps({"model": detector.recipe.name, "events": report.events_json(), "scores": plain}, indent=1))
     else:
         print(_text(detector, report, scores))
-    if len(report.score) and not np.isfinite(report.p_value).any():
+    if not len(report.score):
+        raise DataError(f"no step of {args.data} is judged: {_last_row(panel)}, before --since {args.since}", field="since")
+    if not np.isfinite(report.p_value).any():
         if args.fail_on_event and report.events:  # gaps, which are events too
             return THERE_ARE_EVENTS
         raise DataError(f"no step of {args.data} can be judged: {_why_not(detector, report)}")
@@ -233,12 +236,17 @@ def _write(args: argparse.Namespace, report: "AnomalyReport", labels: IntArray |
 
 
 def _why_not(detector: "FittedDetector", report: "AnomalyReport") -> str:
-    """For each series the most frequent reason why its steps have no p-value."""
-    from tsforecast.anomaly.report import REASONS
+    """For each series the most frequent reason why its steps have no p-value; missing values only where there are no others."""
+    from tsforecast.anomaly.report import JUDGED, MISSING, REASONS
 
     said = []
     for i, series_id in enumerate(report.series_ids[:SHOWN_NOTES]):
-        why = REASONS[np.bincount(report.reason[report.rows_of(i)], minlength=len(REASONS))[1:].argmax() + 1]
+        rows = report.rows_of(i)
+        counts = np.bincount(report.reason[rows], minlength=len(REASONS))
+        counts[JUDGED] = 0
+        if np.isfinite(report.values[rows]).any():
+            counts[MISSING] = 0
+        why = REASONS[int(counts.argmax())] if counts.any() else "missing"
         said.append(f"series {series_id!r} {WHY_NOT[why].format(width=detector.core.width)}")
     more = len(report) - SHOWN_NOTES
     return "; ".join(said) + (f"; and {more} series more" if more > 0 else "")
@@ -263,6 +271,14 @@ def _text(detector: "FittedDetector", report: "AnomalyReport", scores: dict[str,
             f"false alarms per 1,000 steps {known['false_alarms_per_1000']}",
         ]
     return "\n".join(lines)
+
+
+def _last_row(panel: Panel) -> str:
+    """Where the data ends, on the wall clock of the series that lasts longest."""
+    last = panel.last_timestamps()
+    i = int(last.argmax())
+    label = str(wall_labels(last[i : i + 1], panel.zone_of(i))[0])
+    return f"the last row of the data is at {label.replace(' ', 'T')}"
 
 
 def _table(events: Any, report: "AnomalyReport") -> list[str]:

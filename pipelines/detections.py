@@ -41,6 +41,10 @@ class Case:
     def is_first(self) -> bool:
         return self.plan.before is None
 
+    def calibrated_by(self) -> str:
+        """Digest of the feedback where it speaks of a row that is learnt from; "" = none of it counts in a calibration."""
+        return self.feedback_digest if self.feedback[self.to_learn_from()].any() else ""
+
     def is_new(self) -> BoolArray:
         """Rows that no run has judged, (N,)."""
         return newer(self.panel, self.plan.until)
@@ -59,7 +63,7 @@ class Chosen:
     folder: Path  # where it is stored
     how: str  # "fitted" | "recalibrated" | "kept"
     why: str  # in words
-    facts: Mapping[str, Any]  # inputs, run_id, version, seconds of its fit
+    facts: Mapping[str, Any]  # inputs, run_id, version, feedback that it is calibrated by, seconds of its fit
 
 
 def channels_of(panel: Panel, *, target: str, label: str | None) -> tuple[Panel, IntArray | None]:
@@ -124,7 +128,8 @@ def chosen(work: Workspace, model: ModelOptions, case: Case, fit: Callable[[Pane
     folder, case_inputs = own_folder(work, model), _inputs(work, model, case)
     done = read_json(work.training(model))
     if done and done["inputs"] == case_inputs and folder.exists():  # this run was killed, or judges again
-        return Chosen(detector=load_detector(folder), folder=folder, how=done["how"], why=done["why"], facts=done)
+        done_facts = {"feedback": case.feedback_digest, **done}  # older releases did not note it here
+        return Chosen(detector=load_detector(folder), folder=folder, how=done["how"], why=done["why"], facts=done_facts)
     found = stored(work, model, case)
     seen = case.to_learn_from()
     past, said = case.panel.rows(seen), case.feedback[seen]
@@ -135,20 +140,22 @@ def chosen(work: Workspace, model: ModelOptions, case: Case, fit: Callable[[Pane
             if not case.is_first or seen.all():
                 raise
             facts = fit(case.panel, case.feedback, found)
-        facts |= {"inputs": case_inputs, "how": "fitted", "why": found}
+        facts |= {"inputs": case_inputs, "how": "fitted", "why": found, "feedback": case.calibrated_by()}
         return Chosen(detector=load_detector(folder), folder=folder, how="fitted", why=found, facts=facts)
     detector, before = found
-    if before["feedback"] == case.feedback_digest:
+    counts = case.calibrated_by()
+    if before["feedback"] in (counts, case.feedback_digest):
         kept = {name: before[name] for name in ("run_id", "version")}
         return Chosen(
             detector=detector, folder=work.folder.parent / before["detector"], how="kept", why="fresh",
-            facts=kept | {"inputs": case_inputs},
+            facts=kept | {"inputs": case_inputs, "feedback": before["feedback"]},
         )  # fmt: skip
     again = recalibrated(detector, past, said)
     with folder_written_aside(folder) as aside:
         again.save(aside)
-    facts = {"run_id": before["run_id"], "version": before["version"], "inputs": case_inputs}
-    return Chosen(detector=again, folder=folder, how="recalibrated", why="new feedback", facts=facts)
+    facts = {"run_id": before["run_id"], "version": before["version"], "inputs": case_inputs, "feedback": counts}
+    why = "new feedback" if counts else "feedback was withdrawn"
+    return Chosen(detector=again, folder=folder, how="recalibrated", why=why, facts=facts)
 
 
 def _inputs(work: Workspace, model: ModelOptions, case: Case) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.files import written_aside
 from tsforecast.anomaly.report import AnomalyReport
+from tsforecast.errors import DataError
 from tsforecast.panel import Panel
 
 Row = dict[str, Any]
@@ -112,9 +113,12 @@ def write_lines(path: Path, rows: Sequence[Row], *, owner: Mapping[str, str], mo
     Args:
         owner: what tells the lines of this recipe and model from others: recipe, model.
         moment: of the run, comparable with those of other runs of the recipe.
+
+    Raises:
+        DataError: a line of the file is no event; but for a last one without an end, which is left out.
     """
     with _alone(path):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []
+        lines = _read(path, owner) if path.exists() else []
         ours = {line["id"]: line for line in lines if owner.items() <= line.items() and line["moment"] != moment}
         for row in rows:
             if row["id"] not in ours or ours[row["id"]]["moment"] < moment:
@@ -124,6 +128,41 @@ def write_lines(path: Path, rows: Sequence[Row], *, owner: Mapping[str, str], mo
         with written_aside(path) as aside:
             text = "".join(json.dumps(line, sort_keys=True, allow_nan=False) + "\n" for line in ordered)
             aside.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path, owner: Mapping[str, str]) -> list[Row]:
+    """The lines of the file; a last one that has no end was cut off, by a full disk or while it was copied."""
+    try:
+        *whole, rest = path.read_bytes().split(b"\n")
+        texts = [line.decode("utf-8") for line in whole]
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"is no text in UTF-8: {error}") from error
+    found = [_event(path, number, text, owner) for number, text in enumerate(texts, start=1) if text.strip()]
+    try:
+        return found + ([_event(path, len(whole) + 1, rest.decode("utf-8"), owner)] if rest.strip() else [])
+    except (DataError, UnicodeDecodeError):
+        return found
+
+
+def _event(path: Path, number: int, text: str, owner: Mapping[str, str]) -> Row:
+    try:
+        line = json.loads(text)
+    except ValueError as error:
+        raise _damaged(path, f"line {number} is no JSON: {error}") from error
+    if not isinstance(line, dict):
+        raise _damaged(path, f"line {number} is no event")
+    missing = [name for name in ("id", "moment", "start_at") if owner.items() <= line.items() and name not in line]
+    if missing:
+        raise _damaged(path, f"line {number} is an event without {missing[0]!r}")
+    return line
+
+
+def _damaged(path: Path, words: str) -> DataError:
+    return DataError(
+        f"{path} is damaged: {words}; mend or remove that line, and run again (the events of each run are in events/ of its "
+        "folder too)",
+        field="detect.events",
+    )
 
 
 @contextmanager

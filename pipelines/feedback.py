@@ -5,7 +5,7 @@ The file is CSV, Parquet, or JSON lines (.jsonl) as the service keeps them.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ class Feedback:
 
     said: IntArray  # (N,) 1 anomalous, -1 ordinary, 0 nothing
     unused: tuple[str, ...] = ()  # lines that speak of none of the rows, in words
+    contradictory: tuple[str, ...] = ()  # pairs of lines that say true and false of the same steps, in words
 
     @classmethod
     def none(cls, panel: Panel) -> "Feedback":
@@ -41,8 +42,17 @@ class Feedback:
 
 def unused_line(unused: Sequence[str]) -> str:
     """What to tell of feedback that a run has no rows for."""
-    more = f"; and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
-    return f"feedback about no row of this run, left as it is: {'; '.join(unused[:MOST_NAMED])}{more}"
+    return f"feedback about no row of this run, left as it is: {_first_of(unused)}"
+
+
+def contradictory_line(contradictory: Sequence[str]) -> str:
+    """What to tell of feedback that says true and false of the same steps."""
+    return f"feedback that contradicts itself, the later one counts: {_first_of(contradictory)}"
+
+
+def _first_of(words: Sequence[str]) -> str:
+    more = f"; and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
+    return "; ".join(words[:MOST_NAMED]) + more
 
 
 def digest_of_file(path: Path) -> str:
@@ -51,7 +61,9 @@ def digest_of_file(path: Path) -> str:
 
 
 def read_feedback(path: Path, panel: Panel) -> Feedback:
-    """What the file says of the rows of `panel`; a later line overrules an earlier one.
+    """What the file says of the rows of `panel`; a later line overrules an earlier one, which is noted in words.
+
+    Not noted is a later JSON line about the same start and end: that is how the service keeps that somebody thought better.
 
     Series that the panel does not have, and times outside of it, are no error, as the file outlives the history; they are
     noted in words. Times without a zone are on the wall clock of their series.
@@ -61,7 +73,8 @@ def read_feedback(path: Path, panel: Panel) -> Feedback:
     """
     if not path.is_file():
         return Feedback.none(panel)
-    known, unused = np.zeros(len(panel.target), dtype=np.int64), []
+    known, unused, contradictory = np.zeros(len(panel.target), dtype=np.int64), [], []
+    by, about = np.full(len(panel.target), -1), {}  # (N,) row of the frame that said so; row -> its start and end
     as_lines = path.suffix == ".jsonl"
     frame = _lines(path) if as_lines else read_frame(path, field="feedback.path")
     missing = [name for name in COLUMNS if name not in frame.columns]
@@ -69,7 +82,9 @@ def read_feedback(path: Path, panel: Panel) -> Feedback:
         has = ", ".join(map(str, frame.columns))
         raise SchemaError(f"{path} has no column {missing[0]!r} (feedback.path); it has {has}", field="feedback.path")
     places = {series_id: i for i, series_id in enumerate(panel.series_ids)}
-    spans = [(_stamps if as_lines else _moments)(frame, name, panel, path) for name in ("start", "end")]
+    spans = [
+        _stamps(frame, name, panel, places, path) if as_lines else _moments(frame, name, panel, path) for name in ("start", "end")
+    ]
     said = frame["label"].map(str).str.strip().str.lower().map(WORDS)
     for row, series_id in enumerate(frame["unique_id"].map(str)):
         if said.isna().iloc[row]:
@@ -87,11 +102,16 @@ def read_feedback(path: Path, panel: Panel) -> Feedback:
         first = int(panel.offsets[series])
         times = panel.timestamps[first : panel.offsets[series + 1]]
         begins, ends = np.searchsorted(times, start), np.searchsorted(times, end, side="right")
-        known[first + begins : first + ends] = said.iloc[row]
+        about[row] = start, end
+        of_line = slice(first + int(begins), first + int(ends))
+        for other in np.unique(by[of_line][known[of_line] == -said.iloc[row]]).tolist():
+            if not as_lines or about[other] != about[row]:
+                contradictory.append(f"{_place(frame, other)} and {_place(frame, row)} about series {series_id!r}")
+        known[of_line], by[of_line] = said.iloc[row], row
         if begins == ends:
             span = f"from {frame['start'].iloc[row]} to {frame['end'].iloc[row]}"
             unused.append(f"{_place(frame, row)}: series {series_id!r} has no step {span}")
-    return Feedback(said=known, unused=tuple(unused))
+    return Feedback(said=known, unused=tuple(unused), contradictory=tuple(contradictory))
 
 
 def _lines(path: Path) -> "pd.DataFrame":
@@ -124,7 +144,7 @@ def _lines(path: Path) -> "pd.DataFrame":
     return pd.DataFrame(found, columns=pd.Index(COLUMNS), index=pd.Index(numbers, name=LINE), dtype=object)
 
 
-def _stamps(frame: "pd.DataFrame", name: str, panel: Panel, path: Path) -> "pd.Series[Any]":
+def _stamps(frame: "pd.DataFrame", name: str, panel: Panel, places: Mapping[str, int], path: Path) -> "pd.Series[Any]":
     """Timestamps or steps of JSON lines, each read alone; None for the series that the panel does not have.
 
     One file speaks of all series of a service: of some with zones, and of others that count steps.
@@ -133,7 +153,7 @@ def _stamps(frame: "pd.DataFrame", name: str, panel: Panel, path: Path) -> "pd.S
 
     found: list[Any] = []
     for row, (series_id, value) in enumerate(zip(frame["unique_id"].map(str), frame[name], strict=True)):
-        if series_id not in panel.series_ids:
+        if series_id not in places:
             found.append(None)
             continue
         moment: Any = None

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tsforecast.errors import DataError
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -60,5 +62,19 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote; None when there is no such file."""
-    return json.loads(path.read_text()) if path.exists() else None
+    """What `write_json` wrote; None when there is no such file.
+
+    Raises:
+        DataError: it is no JSON, which `write_json` never leaves.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: object) -> DataError:
+    """What to say of a file of a run folder that something else has written to, or a disk has lost."""
+    return DataError(f"{path} is damaged: {error}; delete it, and run the recipe for that moment again with --force")

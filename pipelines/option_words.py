@@ -12,15 +12,17 @@ from pathlib import Path
 
 from tsforecast.errors import ForecastError, OptionError
 
-FIELDS = {  # of [source] -> option
+TABLES = (".csv", ".parquet", ".pq")
+EVENTS = (".json", ".jsonl", *TABLES)
+PICTURES = (".png", ".svg", ".pdf")
+
+OPTIONS = {  # field of a recipe, or argument of the library -> option
     "id": "--id", "time": "--time", "target": "--target", "series": "--series", "label": "--labels", "path": "DATA",
     "past_covariates": "--past-covariates", "static_path": "--static", "static_columns": "--static-columns",
-}  # fmt: skip
-FIRST_WORDS = {  # an error of one option begins with the name of its argument
-    "id": "--id", "time": "--time", "target": "--target", "label": "--labels", "past_covariates": "--past-covariates",
     "freq": "--freq", "season": "--season", "level": "--level", "horizon": "--horizon", "folds": "--folds", "step": "--step",
     "quantile_levels": "--quantile-levels", "freeze": "--freeze", "start_from": "--start-from",
 }  # fmt: skip
+NO_FIRST_WORDS = ("series", "path")  # an error that begins with one of the others is about that option; these are plain words
 WAYS_OUT = (
     (r"set source\.series", "pass --series NAME"),
     (r", as source\.types declares", ""),
@@ -30,7 +32,7 @@ WAYS_OUT = (
     (r"unknown freq", "unknown --freq"),
     (r"fit with horizon=(\d+)", r"fit with --horizon \1"),
     (r"^(the model was fitted with past covariates .*, the panel has .*\])$", r"\1; name them by --past-covariates"),
-    (r"is the column of (\w+) too", lambda found: f"is the column of {FIELDS.get(found[1], found[1])} too"),
+    (r"is the column of (\w+) too", lambda found: f"is the column of {OPTIONS.get(found[1], found[1])} too"),
     (r"missing_steps='(\w+)'", r"--missing-steps \1"),
     (r"pass tz, such as '([^']+)'", r"pass --tz, such as --tz \1"),
     (r"\btz='([^']+)'", r"--tz \1"),
@@ -68,11 +70,11 @@ def in_words_of(args: argparse.Namespace, message: str) -> str:
     """`message` with options of the command in place of fields of a recipe and arguments of the library."""
     channels = getattr(args, "channels", ())
     from_channels = bool(channels) and args.target not in channels  # the first of them is the target then
-    fields = FIELDS | ({"target": "--channels"} if from_channels else {})
+    options = OPTIONS | ({"target": "--channels"} if from_channels else {})
 
     def option(found: "re.Match[str]") -> str:
         column, field = found[1], found[2]
-        said = "--channels" if field == "past_covariates" and column in channels else fields.get(field, field)
+        said = "--channels" if field == "past_covariates" and column in channels else options.get(field, field)
         return f"{column!r} ({said})"
 
     said = re.sub(r"'([^']*)' \(source\.(\w+)\)", option, message)
@@ -83,8 +85,8 @@ def in_words_of(args: argparse.Namespace, message: str) -> str:
     first, space, rest = said.partition(" ")
     if first == "past_covariates" and rest.split("'")[1:2] and rest.split("'")[1] in channels:
         return f"--channels {rest}"
-    if first in FIRST_WORDS:
-        return fields.get(first, FIRST_WORDS[first]) + space + rest
+    if first in options and first not in NO_FIRST_WORDS:
+        return options[first] + space + rest
     return said
 
 
@@ -100,8 +102,3 @@ def check_ending(args: argparse.Namespace, option: str, endings: tuple[str, ...]
         raise OptionError(
             f"--{option} writes files that end in {known}, got {path!r}; give it one of these endings", field=option
         )
-
-
-TABLES = (".csv", ".parquet", ".pq")
-EVENTS = (".json", ".jsonl", *TABLES)
-PICTURES = (".png", ".svg", ".pdf")

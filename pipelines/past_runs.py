@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.files import read_json, write_json
+from pipelines.files import damaged, read_json, write_json
 from pipelines.workspace import Workspace
 from tsforecast.panel import Panel
 
@@ -58,6 +58,8 @@ def _look_back(work: Workspace) -> dict[str, Any]:
     now, best, failed = moment_of(work.as_of), None, None
     for path in sorted(work.folder.parent.glob(f"*/{JUDGED}")):
         judged = read_json(path)
+        if not isinstance(judged, dict) or "moment" not in judged or not {"until", "failed"} & judged.keys():
+            raise damaged(path, "it does not say what was judged")
         later = judged["moment"] >= now or path.parent == work.folder
         if not later and "failed" in judged and (failed is None or judged["moment"] > failed[0]):
             failed = judged["moment"], judged["failed"]

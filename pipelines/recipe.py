@@ -60,8 +60,6 @@ class Source:
                 )
         _needs(self, {"dataset": ("name",), "csv": ("path",), "parquet": ("path",), "sql": ("url", "query")})
         _no_password(self.url)
-        if self.label is not None and self.label in (self.target, *self.covariates, *self.past_covariates):
-            raise RecipeError(f"label {self.label!r} is read as a series too; leave it out of the others", field="label")
         self._check_roles()
 
     def _check_roles(self) -> None:

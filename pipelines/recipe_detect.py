@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DETECTOR = "ensemble"
 DATE_LENGTH = len("2024-12-31")
+EVENTS_ENDING = ".jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,8 @@ class DetectOptions:
     def __post_init__(self) -> None:
         if not 0 < self.level < 100:
             raise RecipeError(f"level is a coverage in percent, between 0 and 100, got {self.level:g}", field="level")
+        if self.events is not None and not self.events.lower().endswith(EVENTS_ENDING):
+            raise RecipeError(f"events is a file of JSON lines that ends in {EVENTS_ENDING}, got {self.events!r}", field="events")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.feedback import unused_line
+from pipelines.feedback import contradictory_line, unused_line
 from pipelines.files import read_json
 from pipelines.jobs import jobs_of
 from pipelines.panels import panel_line, repaired_line, warnings_of
 from pipelines.recipe_detect import DetectRecipe
-from pipelines.workspace import CHAMPION, LEADERBOARD, UNUSED, Workspace
+from pipelines.workspace import CHAMPION, CONTRADICTORY, LEADERBOARD, UNUSED, Workspace
 
 COLUMNS = ("mase", "wql", "coverage_80", "seconds")  # of the printed leaderboard, beside the metric that decides
 SHOWN_SKIPPED = 3
@@ -18,7 +18,8 @@ SHOWN_EVENTS = 10
 
 def summary_of(work: Workspace) -> dict[str, Any]:
     """JSON values: recipe, as_of, folder, panel, failed, tracking, seconds; of a forecast also metric, leaderboard, champion and
-    forecast, of a detection `detections` (what each model said of itself), `events` (of the first model) and `unused_feedback`.
+    forecast, of a detection `detections` (what each model said of itself), `events` (of the first model), `unused_feedback` and
+    `contradictory_feedback`.
 
     A part whose job has not run is None.
     """
@@ -31,6 +32,7 @@ def summary_of(work: Workspace) -> dict[str, Any]:
             "detections": _in_order(work.file.recipe, facts["detect"]),
             "events": read_json(work.path(f"events/{first}.json")),
             "unused_feedback": read_json(work.path(UNUSED)),
+            "contradictory_feedback": read_json(work.path(CONTRADICTORY)),
         }
     else:
         own |= {
@@ -86,8 +88,7 @@ def to_text(summary: Mapping[str, Any]) -> str:
         if summary["panel"].get("repaired"):
             lines.append(f"  repaired   {repaired_line(summary['panel']['repaired'])}")
         lines += [f"  WARNING    {words}" for words in warnings_of(summary["panel"])]
-    if summary.get("unused_feedback"):
-        lines.append(f"  WARNING    {unused_line(summary['unused_feedback'])}")
+    lines += [f"  WARNING    {words}" for words in _warnings_of_detection(summary)]
     if summary["leaderboard"]:
         lines += ["", *_table(summary), ""]
     for job, failed in summary["failed"].items():
@@ -107,6 +108,19 @@ def to_text(summary: Mapping[str, Any]) -> str:
         lines.append(f"  tracking   {summary['tracking']['address']}, experiment {summary['tracking']['experiment']}")
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in summary["seconds"].items())
     return "\n".join([*lines, f"  run        {summary['folder']} ({took})"])
+
+
+def _warnings_of_detection(summary: Mapping[str, Any]) -> list[str]:
+    """Feedback that does not count, and new rows that say nothing: a feed that has died makes no events."""
+    found = [unused_line(summary["unused_feedback"])] if summary.get("unused_feedback") else []
+    if summary.get("contradictory_feedback"):
+        found.append(contradictory_line(summary["contradictory_feedback"]))
+    for label, facts in (summary.get("detections") or {}).items():
+        if not facts["rows"]:
+            found.append(f"{label}: there are no new rows since the run before; check that the source is still fed")
+        elif facts.get("observed") == 0:  # runs of older releases do not say
+            found.append(f"{label}: none of the {facts['rows']} new rows has a value; check that the source is still fed")
+    return found
 
 
 def _detections(summary: Mapping[str, Any]) -> list[str]:

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     from tsforecast.tracking import Tracker
 
-PANEL, FUTURE, REPAIRS, UNUSED, LEADERBOARD, CHAMPION, FORECAST, FALLBACKS, CHART = (
+PANEL, FUTURE, REPAIRS, UNUSED, CONTRADICTORY, LEADERBOARD, CHAMPION, FORECAST, FALLBACKS, CHART = (
     "panel.parquet",
     "future.parquet",
     "repairs.parquet",
     "feedback_unused.json",
+    "feedback_contradictory.json",
     "leaderboard.json",
     "champion.json",
     "forecast.parquet",

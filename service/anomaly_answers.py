@@ -12,15 +12,23 @@ from service.answers import texts_of
 from service.detectors import OpenStream
 from service.known_events import KnownEvents
 from service.panels import Group
+from tsforecast.anomaly.points import Point
 from tsforecast.anomaly.report import REASONS, AnomalyReport, Event
 from tsforecast.models.detector import channel_values
 from tsforecast.models.judging import NEW_SERIES
-from tsforecast.models.stream import Point
+from tsforecast.models.stream import Update
 from tsforecast.panel import FloatArray, Panel, moment_number
 
 EVENT = ("id", "peak_score", "p_value", "severity", "kind", "open", "suppressed", "steps")
 NUMBERS = ("score", "p_value", "severity")
 OLD = "already judged"  # so long ago that the answer is forgotten, or learnt from
+RESET = '"reset": true begins anew'
+NOT_READ = {  # field of an Update -> what is said where it counts any
+    "changed": "{} of the values sent differ from those that were judged for their steps, and were not read; " + RESET,
+    "late": "{} of the values sent came after their steps had been judged as missing, and were not read; " + RESET,
+    "outdated": "{} of the values sent lie before the first step that was judged, or so far back that their answers are "
+    "forgotten, and were not read; " + RESET,
+}
 _REASONS = (None, *REASONS[1:])
 
 
@@ -46,18 +54,24 @@ def nothing_json(channels: Sequence[str]) -> dict[str, Any]:
     return {**{name: [] for name in empty}, "channels": bands}
 
 
+def rows_of(panel: Panel, number: int) -> slice:
+    """Rows of the series at that index."""
+    return slice(int(panel.offsets[number]), int(panel.offsets[number + 1]))
+
+
 def judge_new_values(one: OpenStream, panel: Panel, number: int, events: KnownEvents, *, explain: bool) -> dict[str, Any]:
     """What a stream says of the rows of the series at that index of the panel, as JSON values."""
-    rows = slice(int(panel.offsets[number]), int(panel.offsets[number + 1]))
-    moments, channels = panel.timestamps[rows], one.stream.detector.facts.channels
+    moments, channels = panel.timestamps[rows_of(panel, number)], one.stream.detector.facts.channels
     update, changed = one.update(channel_values(panel, number), moments, explain=explain)
     model, version, series = one.key
-    events.told((event_json(event, panel.tz) for event in changed), model=model, version=version, series=series)
+    if not one.dropped:  # a reset has forgotten its events meanwhile
+        events.told((event_json(event, panel.tz) for event in changed), model=model, version=version, series=series)
     keys = [moment_number(moment) for moment in moments]
     points = {moment_number(point.timestamp): point for point in update.points}
     judged = [points.get(key) for key in keys]
     ids = [event for key in keys for event in one.changed.get(key, ())]
     ids += [point.event_id for point in judged if point is not None and point.event_id is not None]
+    revised = [(moment, score) for moment, score in update.revised if np.isfinite(score)]  # a gap may be long
     told = (events.of(model, series, event) for event in dict.fromkeys(ids))
     return (
         {"timestamps": texts_of(moments[None], panel.tz)[0]}
@@ -65,18 +79,22 @@ def judge_new_values(one: OpenStream, panel: Panel, number: int, events: KnownEv
         | {
             "revised_score": [one.revised.get(key) for key in keys],
             "events": [event for event in told if event is not None],
-            "notes": [] if one.stream.known else [NEW_SERIES],
+            "notes": one.noted() + ([] if one.stream.known else [NEW_SERIES]) + _not_read(update),
             "stream": {
                 "repeated": [point is None or point.repeated for point in judged],
                 "skipped": update.skipped,
                 "judged": one.stream.rows,
                 "revised": {
-                    "timestamps": _texts([moment for moment, _ in update.revised], panel),
-                    "score": [score for _, score in update.revised],
+                    "timestamps": _texts([moment for moment, _ in revised], panel),
+                    "score": [score for _, score in revised],
                 },
             },
         }
     )
+
+
+def _not_read(update: Update) -> list[str]:
+    return [says.format(getattr(update, name)) for name, says in NOT_READ.items() if getattr(update, name)]
 
 
 def _points_json(judged: Sequence[Point | None], channels: Sequence[str]) -> dict[str, Any]:
@@ -146,7 +164,7 @@ def event_json(event: Event, tz: str | None) -> dict[str, Any]:
     }
 
 
-def _same_form(text: str | int) -> str | int:
+def _same_form(text: str | int | None) -> str | int | None:
     """A timestamp that the library wrote, as the service writes UTC."""
     return f"{text[:-6]}Z" if isinstance(text, str) and text.endswith("+00:00") else text
 

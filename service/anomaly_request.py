@@ -5,7 +5,6 @@ A child of the reader of forecasts: ids and clocks are said in the same way. Wha
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -41,7 +40,7 @@ MAX_SEED = 2**31
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnomalySeries(SeriesRequest):
-    """One series as asked; `target` holds the numbers of its rows, so that it can be put in the order of its timestamps."""
+    """One series as asked; `target` holds the numbers of its rows, so that it is seen whether its timestamps ascend."""
 
     channels: tuple[str, ...]  # (C,)
     alone: bool  # whether it was sent as `target`: its channel has no name
@@ -148,6 +147,8 @@ def read_score(body: object, limits: Settings) -> ScoreRequest:
         recalibrate=reader.flag("recalibrate", given.get("recalibrate"), default=False),
         judging=reader.judging(given),
     )
+    if found.reset and found.stateless:
+        reader.refuse("reset", "is for streams: a stateless request has nothing to forget; leave one of them out")
     reader.finish()
     return found
 
@@ -345,8 +346,13 @@ class AnomalyReader(Reader):
         if type(value) is int and abs(value) <= MAX_STEP:
             return value
         if isinstance(value, str) and ISO.fullmatch(value):
-            with suppress(ValueError):  # the thirteenth month, the year 9999
+            try:
                 return pd.Timestamp(value).as_unit("ns").isoformat()
+            except pd.errors.OutOfBoundsDatetime:
+                self.refuse(name, f"must lie in the years 1678 to 2261, got {kind_of(value)}")
+                return None
+            except ValueError:  # the thirteenth month
+                pass
         self.refuse(name, f"must be an ISO 8601 timestamp such as '2026-01-31T12:00', or a whole number, got {kind_of(value)}")
         return None
 
@@ -430,20 +436,38 @@ def anomaly_panels(series: Sequence[AnomalySeries], clock: Clocked | None) -> li
         clock: of the detector that will judge them; None where one is to be fitted.
 
     Raises:
-        Problem: 422 that names every series whose clock cannot be understood.
+        Problem: 422 that names every series whose clock cannot be understood, or whose timestamps do not ascend.
     """
-    return [_with_values(group, series) for group in panels_of(series, clock)]
+    groups = panels_of(series, clock)
+    _refuse_disorder(groups, series)
+    return [_with_values(group, series) for group in groups]
+
+
+def _refuse_disorder(groups: Sequence[Group], series: Sequence[AnomalySeries]) -> None:
+    """The answer goes step by step, in the order of the request."""
+    errors = {}
+    for group in groups:
+        for number, place in enumerate(group.places):
+            rows = group.panel.target[group.panel.offsets[number] : group.panel.offsets[number + 1]]  # where each row was
+            order = np.argsort(rows)
+            early = np.flatnonzero(np.diff(order) < 0)
+            if len(early):
+                row = int(early[0]) + 1
+                message = "lies before the timestamp ahead of it; send steps oldest first"
+                where = f"series[{place}].timestamps[{row}]"
+                errors[place] = FieldError(field=where, series=series[place].given_id, message=message)
+    if errors:
+        raise invalid([errors[place] for place in sorted(errors)], kind="invalid-series")
 
 
 def _with_values(group: Group, series: Sequence[AnomalySeries]) -> LabelledGroup:
     """The group with values in place of row numbers."""
     values, labels = [], []
     marked = any(series[place].labels is not None for place in group.places)
-    for number, place in enumerate(group.places):
+    for place in group.places:
         one = series[place]
-        rows = group.panel.target[group.panel.offsets[number] : group.panel.offsets[number + 1]].astype(np.int64)
-        values.append(one.values[rows])
-        labels.append(np.zeros(len(rows), dtype=np.int64) if one.labels is None else one.labels[rows])
+        values.append(one.values)
+        labels.append(np.zeros(len(one.values), dtype=np.int64) if one.labels is None else one.labels)
     joined = np.concatenate(values)
     names = series[group.places[0]].channels
     more = {"past_covariates": joined[:, 1:].copy(), "past_covariate_names": names[1:]} if len(names) > 1 else {}

@@ -33,7 +33,9 @@ class AlarmRules(Strict):
     )
     max_duration: int | None = Field(None, ge=1, description="steps after which an event is closed, whatever it is")
     ignore: list[list[Moment]] | None = Field(
-        None, description="[first, last] timestamps of maintenance, holidays …: nothing opens there; at most 1,000"
+        None,
+        description="[first, last] timestamps of maintenance, holidays …: nothing opens there; at most 1,000. Without UTC offset "
+        "they are meant on the wall clock of each series, with one the series need a zone",
     )
 
 
@@ -48,7 +50,9 @@ class JudgedSeries(Strict):
     start: Moment | None = Field(None, description="timestamp of the first value, ISO 8601 or an integer; needs `freq`")
     freq: Moment | None = Field(None, description="step, as for forecasts; with `timestamps` it may be left out")
     tz: str | None = Field(None, description="zone of the wall clock, as for forecasts")
-    timestamps: list[str] | list[int] | None = Field(None, description="instead of `start`: one per value, without gaps")
+    timestamps: list[str] | list[int] | None = Field(
+        None, description="instead of `start`: one per value, oldest first, without gaps"
+    )
 
 
 class LabelledSeries(JudgedSeries):
@@ -76,7 +80,11 @@ class AnomalyRequest(Strict):
     revised: bool | None = Field(
         None, description="true: events come from the revised score, which has seen what came after; default false"
     )
-    since: Moment | None = Field(None, description="judge only the steps from here on; those before are learnt from")
+    since: Moment | None = Field(
+        None,
+        description="judge only the steps from here on; those before are learnt from. Without UTC offset it is meant on the wall "
+        "clock of each series, with one the series need a zone",
+    )
     explain: bool | None = Field(None, description="channels and nearest normal example of each event; default true")
     feedback: str | None = Field(None, description="name of a stored detector: what callers said of its alarms counts as labels")
 
@@ -86,7 +94,11 @@ class ScoreRequest(Strict):
 
     series: list[JudgedSeries] = Field(min_length=1)
     model: str = Field(description="name (its champion), name@alias or name/version of a stored detector")
-    reset: bool | None = Field(None, description="true: forget what was sent before of these series, and begin with these rules")
+    reset: bool | None = Field(
+        None,
+        description="true: forget what was sent before of these series, with their events, and begin with these rules; not for "
+        "stateless requests",
+    )
     stateless: bool | None = Field(
         None, description="true: judge the history given and remember nothing; default: go on from what was sent before"
     )
@@ -174,7 +186,7 @@ class AnomalyEvent(Strict):
 
 
 class Revised(Strict):
-    """Earlier steps whose score is final now, whichever request they came in."""
+    """Earlier steps whose score is final now, whichever request they came in; those that have none are left out."""
 
     timestamps: list[str] | list[int]
     score: Column
@@ -184,7 +196,10 @@ class StreamFacts(Strict):
     """What the steps sent did to the stream of their series."""
 
     repeated: list[bool] = Field(description="the step was judged before, and this is the answer of then")
-    skipped: int = Field(description="steps that were missing before those sent; they count as not observed")
+    skipped: int = Field(
+        description="steps that were missing before those sent; they count as not observed, and with the values sent towards "
+        "what a request may hold"
+    )
     judged: int = Field(description="steps that the stream has judged so far")
     revised: Revised
 
@@ -201,12 +216,15 @@ class Judged(Strict):
     alarm: list[bool] = Field(description="the step is part of an event")
     provisional: list[bool] = Field(description="later steps will still change the revised score")
     reason: list[str | None] = Field(
-        description="why there is no score or p-value: missing, too short, not calibrated; or already judged, too long ago to be "
-        "told again"
+        description="why there is no score or p-value: missing, too short, too sparse, not calibrated; or already judged, too "
+        "long ago to be told again"
     )
     channels: dict[str, ChannelBand]
     events: list[AnomalyEvent]
-    notes: list[str] = Field(description="what is special about the judgement of this series")
+    notes: list[str] = Field(
+        description="what is special about the judgement of this series: values that were not read since others were judged for "
+        "their steps, a stream that begins anew, …"
+    )
     stream: StreamFacts | SkipJsonSchema[None] = Field(
         None, description="only where the series is judged as its values come", json_schema_extra=without_default
     )

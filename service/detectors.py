@@ -34,6 +34,11 @@ from tsforecast.panel import IntArray, moment_number
 log = logging.getLogger("service.detectors")
 ABOUT = "about.json"
 MOST_NAMED = 20  # failed writes in one message
+ANEW = "the series is judged anew from here: "
+UNREADABLE = f"{ANEW}what was stored of its stream cannot be read"
+REFITTED = f"{ANEW}what came before was judged by another version of the detector"
+FORGOTTEN = f"{ANEW}what came before is not remembered any more"
+SERIES_DIGITS = 28  # hexadecimal digits of a stored stream that say which series by which detector; the others, which version
 Key = tuple[str, str, str]  # name and version of the detector, id of the series
 Moment = int  # nanoseconds, or steps of an integer clock
 
@@ -49,6 +54,7 @@ class OpenStream:
     changed: "OrderedDict[Moment, tuple[str, ...]]" = field(default_factory=OrderedDict)  # last step of an update -> events
     explained: "OrderedDict[str, Event]" = field(default_factory=OrderedDict)  # id -> the event as it was explained last
     users: int = 0  # requests that hold it; changed under the lock of the table
+    note: str | None = None  # what the first answer has to say besides
     unsaved: bool = False
     dropped: bool = False  # by a reset: not to be written any more
     lock: threading.Lock = field(default_factory=threading.Lock)  # of the stream: one update at a time
@@ -65,6 +71,11 @@ class OpenStream:
             _shorten(self.revised)
         events = [self._explained(event) if explain else event for event in found.events]
         return found, events
+
+    def noted(self) -> list[str]:
+        """What has to be said once."""
+        note, self.note = self.note, None
+        return [] if note is None else [note]
 
     def steps_of(self, verdict: Verdict) -> IntArray:
         """Numbers of the judged steps that it speaks of, of those that are still remembered."""
@@ -102,6 +113,7 @@ class Streams:
     events: KnownEvents
     feedback: Feedback
     _open: "OrderedDict[Key, OpenStream]" = field(default_factory=OrderedDict)  # latest used last
+    _versions: "OrderedDict[str, str]" = field(default_factory=OrderedDict)  # digests: series by a detector -> its last version
     _table: threading.Lock = field(default_factory=threading.Lock)  # of `_open`
     _disk: threading.Lock = field(default_factory=threading.Lock)  # one write at a time
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -111,6 +123,8 @@ class Streams:
         if self.folder is None:
             return
         (self.folder / "streams").mkdir(parents=True, exist_ok=True)
+        for one in (self.folder / "streams").iterdir():
+            self._versions[one.stem[:SERIES_DIGITS]] = one.stem[SERIES_DIGITS:]
         self.events.start()
         threading.Thread(target=self._keep_written, name="streams", daemon=True).start()
 
@@ -139,6 +153,50 @@ class Streams:
         Raises:
             Problem: 409, it was opened with other rules or another level.
         """
+        with self._one(model, series_id, rules=rules, level=level, reset=reset) as one:
+            _check_same(one, rules, level)
+            if rules is not None and rules != one.rules:  # the windows to be ignored have changed
+                one.rules = one.stream.rules = one.stream.judge.rules = one.stream.judge.machine.rules = rules
+            yield one
+            with self._table:
+                self._remember_version(one)
+
+    def check(
+        self,
+        model: ServedModel,
+        series_id: str,
+        values: Any,
+        timestamps: Any,
+        *,
+        rules: AlarmRules | None,
+        level: float | None,
+        reset: bool,
+    ) -> int:
+        """How many missing steps these values would bring; no stream moves, and none begins.
+
+        Args:
+            rules, level, reset: as for `use`.
+
+        Raises:
+            Problem: as `use`; what `DetectorStream.update` would raise.
+        """
+        key = (model.name, model.version, series_id)
+        assert model.detector is not None
+        with self._table:
+            if reset or key not in self._open:
+                fresh = self._opened(key, model.detector, rules=rules, level=level, reset=reset)
+                if reset or not fresh.stream.rows:
+                    return fresh.stream.check(values, timestamps)
+                self._open[key] = fresh
+        with self._one(model, series_id, rules=rules, level=level, reset=False) as one:
+            _check_same(one, rules, level)
+            return one.stream.check(values, timestamps)
+
+    @contextmanager
+    def _one(
+        self, model: ServedModel, series_id: str, *, rules: AlarmRules | None, level: float | None, reset: bool
+    ) -> Iterator[OpenStream]:
+        """The stream, locked, whatever rules it has."""
         key = (model.name, model.version, series_id)
         assert model.detector is not None
         with self._table:
@@ -154,7 +212,6 @@ class Streams:
             with self._table:
                 self._drop_oldest()
             with one.lock:
-                _check_same(one, rules, level)
                 yield one
         finally:
             with self._table:
@@ -248,18 +305,36 @@ class Streams:
     def _opened(
         self, key: Key, detector: FittedDetector, *, rules: AlarmRules | None, level: float | None, reset: bool
     ) -> OpenStream:
+        note = None if reset else self._why_anew(key)
         if not reset and self.folder is not None:
             try:
                 stored = _read(self._folder_of(key), key, detector)
             except ArtifactError as error:
                 log.warning("the stored stream of a series cannot be used and begins anew: %s", error)
-                stored = None
+                stored, note = None, UNREADABLE
             if stored is not None:
                 self._tell_all(stored)
                 return stored
         chosen = rules or AlarmRules()
         stream = open_stream(detector, key[2], alarms=chosen, level=99.0 if level is None else level)
-        return OpenStream(key=key, stream=stream, rules=chosen)
+        return OpenStream(key=key, stream=stream, rules=chosen, note=note)
+
+    def _why_anew(self, key: Key) -> str | None:
+        """What to say of a series that had a stream, and begins without one."""
+        digits = _digits(key)
+        before = self._versions.get(digits[:SERIES_DIGITS])
+        if before is None:
+            return None
+        return FORGOTTEN if before == digits[SERIES_DIGITS:] else REFITTED
+
+    def _remember_version(self, one: OpenStream) -> None:
+        if not one.stream.rows or one.dropped:
+            return
+        digits = _digits(one.key)
+        self._versions.pop(digits[:SERIES_DIGITS], None)
+        self._versions[digits[:SERIES_DIGITS]] = digits[SERIES_DIGITS:]
+        while len(self._versions) > self.most_stored:
+            self._versions.popitem(last=False)
 
     def _tell_all(self, one: OpenStream) -> None:
         for verdict in self.feedback.of(one.key[0]):
@@ -267,10 +342,13 @@ class Streams:
                 one.tell(verdict)
 
     def _forget(self, key: Key, before: OpenStream | None, fresh: OpenStream) -> None:
-        """Delete what is stored of a stream: a restart would bring back what was to be forgotten."""
+        """Delete what is stored of a stream, and its events: a restart would bring back what was to be forgotten."""
+        name, version, series_id = key
         with self._disk:  # a write that is under way ends first
             if before is not None:
                 before.dropped = True
+            self.events.forget(model=name, version=version, series=series_id)
+            self._versions.pop(_digits(key)[:SERIES_DIGITS], None)
             if self.folder is None:
                 return
             stored = self._folder_of(key)
@@ -303,7 +381,7 @@ class Streams:
     def _folder_of(self, key: Key) -> Path:
         """Of a name that no id can leave: a digest."""
         assert self.folder is not None
-        return self.folder / "streams" / hashlib.sha256("\0".join(key).encode("utf-8", "surrogatepass")).hexdigest()[:40]
+        return self.folder / "streams" / _digits(key)
 
     def _write(self, one: OpenStream) -> None:
         """Write a stream that nobody else uses; aside first, so that a crash leaves the old state or the new one."""
@@ -332,13 +410,20 @@ class Streams:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _digits(key: Key) -> str:
+    """A digest of the series and the name of its detector, and one of the version behind it."""
+    name, version, series_id = key
+    series = hashlib.sha256(f"{name}\0{series_id}".encode("utf-8", "surrogatepass")).hexdigest()
+    return series[:SERIES_DIGITS] + hashlib.sha256(version.encode("utf-8", "surrogatepass")).hexdigest()[: 40 - SERIES_DIGITS]
+
+
 def _size(one: OpenStream) -> int:
     """What a stream takes of the capacity: its channels."""
     return len(one.stream.detector.facts.channels)
 
 
 def _check_same(one: OpenStream, rules: AlarmRules | None, level: float | None) -> None:
-    """Refuse other rules than those of the stream; windows to be ignored may change at any time.
+    """Refuse other rules than those of the stream, except for the windows to be ignored, which may change at any time.
 
     Raises:
         Problem: 409.
@@ -352,8 +437,6 @@ def _check_same(one: OpenStream, rules: AlarmRules | None, level: float | None) 
         detail = f"the stream of series {one.key[2]!r} was opened with other {' and '.join(others)}; leave them out, or set reset"
         errors = [FieldError(field=name, series=one.key[2], message=detail) for name in others]
         raise Problem(409, "other-rules", detail, errors=errors)
-    if rules is not None and rules != one.rules:
-        one.rules = one.stream.rules = one.stream.judge.rules = one.stream.judge.machine.rules = rules
 
 
 def _about(one: OpenStream) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from service.anomaly_request import VERDICTS
-from service.errors import FieldError, invalid
+from service.errors import FieldError, Problem, invalid
 from tsforecast.panel import IntArray, Panel, TimeArray
 
 log = logging.getLogger("service.feedback")
@@ -79,19 +79,31 @@ class Feedback:
             fresh.replace(path)
 
     def add(self, verdict: Verdict) -> tuple[Verdict, bool]:
-        """Remember it: (what is remembered now, whether that is new). The same once more changes nothing."""
+        """Remember it: (what is remembered now, whether that is new). The same once more changes nothing.
+
+        Raises:
+            Problem: 503, it cannot be written; then nothing is remembered.
+        """
         with self._lock:
             known = self._verdicts.get(verdict.key)
             if known is not None and replace(known, at=verdict.at) == verdict and self._newest_on(verdict) is known:
                 return known, False
             if self.folder is not None:
-                torn = _is_torn(self.folder / FILE)  # by a crash: its rest must not swallow this verdict
-                with (self.folder / FILE).open("a", encoding="utf-8") as file:
-                    file.write(("\n" if torn else "") + _line(verdict))
-                    file.flush()
-                    os.fsync(file.fileno())
+                self._write(verdict, self.folder / FILE)
             self._keep(verdict)
             return verdict, True
+
+    def _write(self, verdict: Verdict, path: Path) -> None:
+        try:
+            torn = _is_torn(path)  # by a crash: its rest must not swallow this verdict
+            with path.open("a", encoding="utf-8") as file:
+                file.write(("\n" if torn else "") + _line(verdict))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            log.exception("a verdict cannot be written to %s", path)
+            detail = f"the verdict cannot be written to TSF_STATE_DIR ({error.strerror or error}), and is not remembered"
+            raise Problem(503, "state-not-written", detail, headers={"Retry-After": "60"}) from error
 
     def _newest_on(self, verdict: Verdict) -> Verdict | None:
         """The last verdict on the same steps, whether it named them or their event."""
@@ -136,15 +148,23 @@ class Feedback:
         return found if found.any() else None
 
 
+def has_offset(value: str | int) -> bool:
+    """Whether a timestamp of a request says its UTC offset."""
+    return isinstance(value, str) and pd.Timestamp(value).tzinfo is not None
+
+
 def moment_of(value: str | int, panel: Panel, field_name: str) -> "np.datetime64 | int":
     """A timestamp of a request on the clock of `panel`: text without offset is meant on its wall clock.
 
     Raises:
-        Problem: 422, a step for a calendar or the other way round.
+        Problem: 422, a step for a calendar or the other way round, or a UTC offset where the series have no zone.
     """
     if isinstance(value, int) != panel.is_integer_clock:
         wanted = "a whole number" if panel.is_integer_clock else "an ISO 8601 timestamp"
         message = f"must be {wanted}, as the timestamps of the series are, got {value!r}"
+        raise invalid([FieldError(field=field_name, message=message)])
+    if panel.tz is None and has_offset(value):
+        message = f"must have no UTC offset, as the timestamps of the series have none, got {value!r}"
         raise invalid([FieldError(field=field_name, message=message)])
     return moment_at(value, panel.tz)
 

@@ -47,6 +47,14 @@ class KnownEvents:
             while len(self._events) > self.most:
                 self._events.popitem(last=False)
 
+    def forget(self, *, model: str, version: str, series: str) -> None:
+        """Drop the events of a stream."""
+        with self._lock:
+            gone = [key for key, one in self._events.items() if tuple(one[name] for name in WHOSE) == (model, version, series)]
+            for key in gone:
+                del self._events[key]
+            self._changes += len(gone)
+
     def newest(self, *, series: str | None, model: str | None, limit: int) -> tuple[list[dict[str, Any]], bool]:
         """(copies of the events of that series and model, latest told first, whether there are more)."""
         found: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from service.errors import Problem
 from service.model_names import with_hint
 from service.model_store import ModelStore, Reference, StoredModel, Task
 from tsforecast import __version__
-from tsforecast.errors import ForecastError, ModelError, UnknownModel
+from tsforecast.errors import ArtifactError, ForecastError, ModelError, UnknownModel
 from tsforecast.flow import FittedFlow
 from tsforecast.forecast import Forecast
 from tsforecast.models.base import Facts, Forecaster
@@ -70,8 +70,9 @@ class LoadedModels:
     _models: "OrderedDict[str, ServedModel]" = field(default_factory=OrderedDict)  # reference -> model, latest used last
     _default: ServedModel | None = None
     _reason: str = "the default model is being loaded"  # why there is no default
+    _nothing_to_load: bool = False  # whether that is because there is none, rather than because it cannot be had
     _ready: bool = False  # whether there was once nothing to wait for; it stays so
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the four above; held for moments
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the five above; held for moments
     _loading: threading.Lock = field(default_factory=threading.Lock)  # one load at a time
     _failures: dict[str, str] = field(default_factory=dict)  # what failed -> why, as last logged
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -116,7 +117,7 @@ class LoadedModels:
     def _get(self, reference: str | None) -> ServedModel:
         with self._lock:
             if reference is None:
-                if self._default is None and self._ready:
+                if self._default is None and self._ready and self._nothing_to_load:
                     raise UnknownModel(f"{self._reason}; name a model", field="model")
                 if self._default is None:
                     detail = f"{self._reason}; name a model, or try again later"
@@ -171,7 +172,7 @@ class LoadedModels:
         reason = str(error) if isinstance(error, UnknownModel) else "the default model cannot be loaded; the log says why"
         self._log_failure("the default model cannot be loaded", error)
         with self._lock:
-            self._reason = reason
+            self._reason, self._nothing_to_load = reason, isinstance(error, UnknownModel)
 
     def _serve_detectors_alone(self) -> None:
         """Be ready without a default: requests about anomalies name their detector."""
@@ -180,7 +181,7 @@ class LoadedModels:
             self._say_default_failed(UnknownModel(reason))
             return
         with self._lock:
-            new, self._ready, self._reason = not self._ready, True, reason
+            new, self._ready, self._reason, self._nothing_to_load = not self._ready, True, reason, True
         if new:
             log.info("%s: there is no default model", reason)
 
@@ -188,9 +189,9 @@ class LoadedModels:
         """The name of the only stored forecaster; None where all that is stored are detectors.
 
         Raises:
-            UnknownModel: several are stored, or nothing is.
+            UnknownModel: several are stored, or nothing is that is not damaged.
         """
-        newest = {name: next(iter(self.store.versions(name)), None) for name in self.store.names()}
+        newest = {name: self._newest(name) for name in self.store.names()}
         names = [name for name, stored in newest.items() if stored is not None and stored.task == "forecast"]
         if len(names) == 1:
             return names[0]
@@ -198,10 +199,20 @@ class LoadedModels:
             raise UnknownModel(f"TSF_DEFAULT_MODEL has to say which model is the default: {', '.join(names[:20])}")
         if any(newest.values()):
             return None
+        if newest:
+            raise UnknownModel(f"all stored models are damaged: {', '.join(list(newest)[:20])}; GET /v1/models says how")
         raise UnknownModel(
             f"no model is stored in {self.store.where()}; train one with `tsforecast run RECIPE`, "
             "or set TSF_DEFAULT_MODEL=seasonal_naive to serve without one"
         )
+
+    def _newest(self, name: str) -> StoredModel | None:
+        """The newest version; None where it is damaged: that holds up no other model."""
+        try:
+            return next(iter(self.store.versions(name)), None)
+        except ArtifactError as error:
+            self._log_failure(f"model {name!r} is left out", error)
+            return None
 
     def _refresh_one(self, reference: str) -> None:
         old = self._models.get(reference)

@@ -1,7 +1,7 @@
 """A name that no model has -> what to do instead: the nearest name there is, or the route that takes it."""
 
 from service.model_store import ModelStore, Reference, Task
-from tsforecast.errors import ForecastError, UnknownModel, did_you_mean
+from tsforecast.errors import ArtifactError, ForecastError, UnknownModel, did_you_mean
 from tsforecast.models.registry import MODELS, available_models
 
 
@@ -20,7 +20,10 @@ def no_kind_of_detector(reference: str, store: ModelStore) -> UnknownModel:
     name, kinds = _name_in(reference), available_models("anomaly")
     stored = _stored(store)
     if name in stored:
-        versions = store.versions(name)
+        try:
+            versions = store.versions(name)
+        except ArtifactError as error:
+            raise UnknownModel(str(error), field="model") from error
         detects = bool(versions) and versions[0].task == "anomaly"
         what = "detector: POST /v1/anomalies/score judges with it" if detects else "forecaster: POST /v1/forecast asks it"
         message = f"{reference!r} is a stored {what}; here a kind of detector is fitted to the series sent: {', '.join(kinds)}"

@@ -72,7 +72,7 @@ class ModelStore(Protocol):
         """Names of the stored models, sorted."""
 
     def versions(self, name: str) -> list[StoredModel]:
-        """All versions of `name`, newest first. Raises UnknownModel."""
+        """All versions of `name`, newest first. Raises UnknownModel; ArtifactError, fit to be told, when one is damaged."""
 
     def resolve(self, reference: str) -> StoredModel:
         """The version `reference` means now. Raises UnknownModel; TrackingError when the store does not answer."""
@@ -223,7 +223,8 @@ def _from_folder(name: str, folder: Path) -> StoredModel:
             trained_until=facts["trained_until"],
         )
     except (AttributeError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{folder / MANIFEST} is damaged: {error!r}; copy the model again") from error
+        # told to callers: no path
+        raise ArtifactError(f"{MANIFEST} of the stored model {name!r} is damaged: {error!r}; copy the model again") from error
 
 
 def _no_such(name: str, names: list[str]) -> str:

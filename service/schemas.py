@@ -148,7 +148,9 @@ class ModelList(Strict):
     default: str | None = Field(description="name/version of the default model; null while none is loaded")
     served: list[Stored]
     architectures: list[Architecture]
-    unavailable: dict[str, str] = Field(description="architectures that this installation lacks a package for, and which")
+    unavailable: dict[str, str] = Field(
+        description="why: architectures that this installation lacks a package for, and stored models that are damaged"
+    )
 
 
 class ProblemError(Strict):

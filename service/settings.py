@@ -29,7 +29,7 @@ class Settings:
     max_horizon: int = 1_000  # steps
     max_series: int = 10_000
     max_points: int = 100_000  # of one series
-    max_total_points: int = 1_000_000  # of all series of a request
+    max_total_points: int = 1_000_000  # of all series of a request, with the missing steps that a stream would judge before them
     max_quantile_levels: int = 99
     max_answer_values: int = 2_000_000  # series x horizon x quantile levels
     max_body_bytes: int = 32 * 1024 * 1024

@@ -13,14 +13,14 @@ import numpy as np
 
 from pipelines.detections import Case, Chosen, after_fit, channels_of, chosen, needs_of, newer, own_folder, part_of
 from pipelines.event_log import FLAT, Row, carried_on, flat, rows_of, write_lines
-from pipelines.feedback import Feedback, digest_of_file, read_feedback, unused_line
+from pipelines.feedback import Feedback, contradictory_line, digest_of_file, read_feedback, unused_line
 from pipelines.files import folder_written_aside, read_json, write_json, written_aside
 from pipelines.io import write_frame
 from pipelines.jobs import JobResult, each_model
 from pipelines.past_runs import JUDGED, PLAN, facts_before, moment_of, note_failed, note_judged, plan_of
 from pipelines.recipe import ModelOptions
 from pipelines.tracked_detect import LONGEST_CHART, Epochs, fitting, log_fit, log_judgement, register, worst_series
-from pipelines.workspace import UNUSED, Workspace
+from pipelines.workspace import CONTRADICTORY, UNUSED, Workspace
 from tsforecast.errors import ModelError
 from tsforecast.models.registry import build_detector
 from tsforecast.panel import IntArray, Panel
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tsforecast.evaluation import Drift
 
 READS = ("detect", "alarms", "models", "seed", "feedback", "tracking")
-WRITES = ("detectors", "scores", "events", "plots", "training", PLAN, JUDGED, UNUSED)
+WRITES = ("detectors", "scores", "events", "plots", "training", PLAN, JUDGED, UNUSED, CONTRADICTORY)
 NANOSECONDS = 1_000_000_000  # of a second
 FALSE_ALARM, TRUE_ALARM = "false alarm", "true alarm"
 
@@ -43,9 +43,13 @@ def run(work: Workspace) -> JobResult:
     panel, labels = channels_of(work.panel, target=recipe.source.target, label=recipe.source.label)
     path = None if recipe.feedback is None else work.file.folder / recipe.feedback.path
     feedback = Feedback.none(panel) if path is None else read_feedback(path, panel)
-    write_json(work.path(UNUSED), feedback.unused)
-    if feedback.unused:
-        work.tell(f"{work.name}: detect: {unused_line(feedback.unused)}")
+    for name, words, line in (
+        (UNUSED, feedback.unused, unused_line),
+        (CONTRADICTORY, feedback.contradictory, contradictory_line),
+    ):
+        write_json(work.path(name), words)
+        if words:
+            work.tell(f"{work.name}: detect: {line(words)}")
     case = Case(
         panel=panel,
         labels=labels,
@@ -102,9 +106,10 @@ def detect_one(work: Workspace, model: ModelOptions, case: Case) -> dict[str, An
         "how": got.how,
         "why": got.why,
         "needs": needs_of(work, model, case.panel),
-        "feedback": case.feedback_digest,
+        "feedback": trained["feedback"],
         "drift": None if drift is None else {"share": drift.share, "drifted": drift.drifted},
         "rows": 0 if report is None else len(report.score),
+        "observed": 0 if report is None else int(np.isfinite(report.values).any(axis=1).sum()),
         "events": len(rows),
         "open": sum(row["open"] for row in rows),
         "scores": scores,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
-from service.anomaly_answers import anomalies_json, dump, judge_new_values
+from service.anomaly_answers import anomalies_json, dump, judge_new_values, rows_of
 from service.anomaly_request import (
     AnomalySeries,
     DetectRequest,
@@ -27,7 +27,7 @@ from service.anomaly_request import (
 from service.anomaly_schemas import AnomalyAnswer, EventList, FeedbackAnswer
 from service.deps import Needs, Services, decode, read_body
 from service.errors import FieldError, Problem, invalid, problem_of
-from service.feedback import Verdict, moment_of
+from service.feedback import Verdict, has_offset, moment_of
 from service.loaded_models import ServedModel
 from service.model_names import no_kind_of_detector
 from service.option_types import misfit
@@ -35,9 +35,9 @@ from service.schemas import PROBLEMS
 from tsforecast import __version__
 from tsforecast.anomaly.alarms import AlarmRules
 from tsforecast.anomaly.report import AnomalyReport
-from tsforecast.errors import ForecastError, HistoryTooShort, ModelError, OptionError, UnknownModel, did_you_mean
+from tsforecast.errors import DataError, ForecastError, HistoryTooShort, ModelError, OptionError, UnknownModel, did_you_mean
 from tsforecast.models.base import Epoch
-from tsforecast.models.detector import Detector
+from tsforecast.models.detector import Detector, channel_values
 from tsforecast.models.detector_fitting import recalibrated
 from tsforecast.models.ensemble import Ensemble
 from tsforecast.models.fitted_detector import FittedDetector
@@ -78,8 +78,8 @@ async def detect(request: Request, services: Needs) -> Response:
 async def score(request: Request, services: Needs) -> Response:
     """Judges the steps sent, each from those before it that this service has seen of the series.
 
-    Idempotent by timestamp: steps that were judged before get the same answer and change nothing. With `stateless`, the
-    request is a whole history, and nothing is remembered.
+    Idempotent by timestamp: steps that were judged before get the same answer and change nothing. Where one series is
+    refused, none has been judged. With `stateless`, the request is a whole history, and nothing is remembered.
     """
     return await _posted(request, services, _score)
 
@@ -126,23 +126,31 @@ async def events(
     return Response(answer, media_type="application/json")
 
 
-Work = Callable[[bytes, Services, dict[str, object]], bytes]
+Work = Callable[[bytes, Services, dict[str, Any], float], bytes]
 
 
 async def _posted(request: Request, services: Services, work: Work) -> Response:
     body = await read_body(request, services)
-    facts = request.scope["tsforecast"]
-    facts["bytes_in"] = len(body)
-    answer = await services.workers.run(lambda: work(body, services, facts), seconds=services.settings.request_seconds)
+    facts, seconds = request.scope["tsforecast"], services.settings.request_seconds
+    facts["bytes_in"], until = len(body), time.monotonic() + seconds
+    try:
+        answer = await services.workers.run(lambda: work(body, services, facts, until), seconds=seconds)
+    except Problem as problem:
+        judged = facts.get("series_judged")
+        if judged or (judged == 0 and problem.status == 504):
+            problem.detail += (
+                f"; the streams of at least {judged} of its {facts['series']} series have moved: send it again "
+                "in smaller parts, steps that were judged are answered as before"
+            )
+        raise
     facts["bytes_out"] = len(answer)
     return Response(answer, media_type="application/json")
 
 
-# What costs time; runs in worker threads. `facts` gets what the log line says of the request.
+# What costs time; runs in worker threads. `facts` gets what the log line says of the request, `until` ends it (monotonic).
 
 
-def _detect(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
-    until = time.monotonic() + services.settings.request_seconds
+def _detect(body: bytes, services: Services, facts: dict[str, Any], until: float) -> bytes:
     asked = read_detect(decode(body), services.settings)
     facts["series"], facts["points"] = len(asked.series), sum(one.values.size for one in asked.series)
     recipe = _recipe(asked, services)
@@ -152,8 +160,9 @@ def _detect(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     reports: list[tuple[LabelledGroup, AnomalyReport]] = []
     trained = set()
     for group in anomaly_panels(asked.series, None):
-        with _told(asked.series, group):
-            detector = _fitted(asked, recipe, group, services, until)
+        labels = _known_labels(asked, group, services)
+        with _told(asked.series, group, more=_left_out(asked, labels)):
+            detector = _fitted(asked, recipe, group.panel, labels, services, until)
             reports.append((group, _report(detector, group.panel, asked.judging)))
             trained.add(detector.facts.trained_until)
     facts["model_ms"] = round((time.perf_counter() - began) * 1000, 2)
@@ -228,10 +237,26 @@ def _fitted_at_each_step(forecaster: str) -> bool:
     return about.scope == "local" or not about.needs_training
 
 
-def _fitted(asked: DetectRequest, recipe: Detector, group: LabelledGroup, services: Services, until: float) -> FittedDetector:
-    panel, labels = group.panel, group.labels
-    if asked.feedback is not None:
-        labels = _first_known(labels, services.feedback.labels(asked.feedback, panel))
+def _known_labels(asked: DetectRequest, group: LabelledGroup, services: Services) -> IntArray | None:
+    """Those of the request, and where it has none those of feedback."""
+    if asked.feedback is None:
+        return group.labels
+    first, second = group.labels, services.feedback.labels(asked.feedback, group.panel)
+    if first is None or second is None:
+        return second if first is None else first
+    return np.where(first != 0, first, second)
+
+
+def _left_out(asked: DetectRequest, labels: IntArray | None) -> str:
+    """What to say besides where nothing can be learnt."""
+    true = 0 if labels is None else int(np.count_nonzero(labels == 1))
+    by = "labels" if asked.feedback is None else f"labels or by feedback on {asked.feedback!r}"
+    return f"; {true} of the rows are not learnt from, since they are true anomalies by {by}" if true else ""
+
+
+def _fitted(
+    asked: DetectRequest, recipe: Detector, panel: Panel, labels: IntArray | None, services: Services, until: float
+) -> FittedDetector:
     if asked.judging.since is not None:
         panel, labels = _before(panel, labels, asked.judging.since)
 
@@ -246,7 +271,7 @@ def _fitted(asked: DetectRequest, recipe: Detector, group: LabelledGroup, servic
     return recipe.fit(panel, seed=asked.seed, train=train, callbacks=(in_time,), labels=labels)
 
 
-def _score(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
+def _score(body: bytes, services: Services, facts: dict[str, Any], until: float) -> bytes:
     asked = read_score(decode(body), services.settings)
     facts["series"], facts["points"] = len(asked.series), sum(one.values.size for one in asked.series)
     model = services.models.get(asked.model, "anomaly")
@@ -262,7 +287,7 @@ def _score(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
     if asked.stateless:
         answer = _whole_histories(asked, series, model, groups, services)
     else:
-        answer = _new_values(asked, series, model, groups, services)
+        answer = _new_values(asked, series, model, groups, services, facts, until)
     facts["model_ms"] = round((time.perf_counter() - began) * 1000, 2)
     return answer
 
@@ -342,29 +367,76 @@ def _new_values(
     model: ServedModel,
     groups: list[LabelledGroup],
     services: Services,
+    facts: dict[str, Any],
+    until: float,
 ) -> bytes:
+    """All is checked before the first stream moves. A thread cannot be stopped, so it looks at the clock between series."""
+
+    def in_time(doing: str) -> None:
+        if time.monotonic() > until:
+            detail = f"the request was still {doing} after {services.settings.request_seconds:g} s; send fewer series or steps"
+            raise Problem(504, "timeout", detail)
+
     rows: list[dict[str, Any]] = [{} for _ in series]
-    judging = asked.judging
+    judging, streams = asked.judging, services.streams
     told: dict[str, float] = {}
-    for group in groups:
-        rules = _rules_on(judging.alarms, group.panel)
+    given: dict[str, Any] = {"level": judging.level, "reset": asked.reset}
+    rules = [_rules_on(judging.alarms, group.panel) for group in groups]
+    skipped = np.zeros(len(series), dtype=np.int64)
+    for group, chosen in zip(groups, rules, strict=True):
         for number, place in enumerate(group.places):
-            held = services.streams.use(model, series[place].series_id, rules=rules, level=judging.level, reset=asked.reset)
+            in_time("being checked")
+            new = channel_values(group.panel, number), group.panel.timestamps[rows_of(group.panel, number)]
+            with _told(series, group):
+                skipped[place] = streams.check(model, series[place].series_id, *new, rules=chosen, **given)
+    _refuse_long_gaps(series, skipped, services)
+    facts["series_judged"] = 0
+    for group, chosen in zip(groups, rules, strict=True):
+        for number, place in enumerate(group.places):
+            in_time("being judged")
+            held = streams.use(model, series[place].series_id, rules=chosen, **given)
             with _told(series, group), held as one:
-                found = judge_new_values(one, group.panel, number, services.streams.events, explain=judging.explain)
+                found = judge_new_values(one, group.panel, number, streams.events, explain=judging.explain)
                 rows[place] = {"id": series[place].given_id} | found
                 told = {"sensitivity": float(one.rules.sensitivity), "level": one.stream.level}
+            facts["series_judged"] += 1
     return dump({"model": _facts_of(model), **told, "series": rows})
 
 
-def _feedback(body: bytes, services: Services, facts: dict[str, object]) -> bytes:
+def _refuse_long_gaps(series: Sequence[AnomalySeries], skipped: IntArray, services: Services) -> None:
+    """Refuse more missing steps between what was judged and what is sent than one request may have judged.
+
+    Args:
+        skipped: (S,) missing steps of each series; each is judged as a row without values.
+
+    Raises:
+        Problem: 422 that names the series with most of them first.
+    """
+    channels = np.array([one.values.shape[1] for one in series])
+    values = sum(one.values.size for one in series) + int(skipped @ channels)
+    most = services.settings.max_total_points
+    if values <= most:
+        return
+    errors = []
+    for place in np.argsort(-skipped, kind="stable")[: np.count_nonzero(skipped)]:
+        one = series[place]
+        message = (
+            f"skips {skipped[place]:,} steps, which are judged as missing; with these the request has {values:,} values to be "
+            f"judged, at most {most:,} may be in one: split it"
+        )
+        field = f"series[{place}].{'timestamps' if one.start is None else 'start'}"
+        errors.append(FieldError(field=field, series=one.given_id, message=message))
+    raise invalid(errors)
+
+
+def _feedback(body: bytes, services: Services, facts: dict[str, Any], until: float) -> bytes:
     asked = read_feedback(decode(body), services.settings)
     detector = services.models.get(asked.model, "anomaly")
     facts["model"] = model = detector.name
     if asked.event is None:
         assert asked.series is not None and asked.start is not None and asked.end is not None
         series, start, end = asked.series, asked.start, asked.end
-        _check_kind_of_clock(detector, start)
+        _check_clock(detector, start)
     else:
         known = services.streams.events.of_id(model, asked.event)
         if known is None:
@@ -379,17 +451,20 @@ def _feedback(body: bytes, services: Services, facts: dict[str, object]) -> byte
     return dump({"stored": told, "new": new, "durable": services.feedback.folder is not None, "notes": notes})
 
 
-def _check_kind_of_clock(model: ServedModel, start: str | int) -> None:
-    """Refuse a verdict in steps on a detector of timestamps, or the other way round: it would never count.
+def _check_clock(model: ServedModel, start: str | int) -> None:
+    """Refuse a verdict in steps on a detector of timestamps, or the other way round, or with a zone where there is none.
 
     Raises:
-        Problem: 422.
+        Problem: 422: it would never count, or not for the steps that were meant.
     """
     assert model.detector is not None
-    counts = isinstance(model.detector.facts.freq, int)
+    counts, message = isinstance(model.detector.facts.freq, int), None
     if isinstance(start, int) != counts:
         wanted = "whole numbers" if counts else "ISO 8601 timestamps"
         message = f"must be {wanted} as in the series that {model.name!r} judges, got {start!r}"
+    elif model.detector.facts.tz is None and has_offset(start):
+        message = f"must have no UTC offset, as the series that {model.name!r} judges have none, got {start!r}"
+    if message is not None:
         raise invalid([FieldError(field=name, message=message) for name in ("start", "end")])
 
 
@@ -412,8 +487,8 @@ def _counts_for_nothing_yet(verdict: Verdict, model: ServedModel, services: Serv
 
 
 @contextmanager
-def _told(series: Sequence[AnomalySeries], group: LabelledGroup) -> Iterator[None]:
-    """What the library refuses, as a problem in the words of the request."""
+def _told(series: Sequence[AnomalySeries], group: LabelledGroup, *, more: str = "") -> Iterator[None]:
+    """What the library refuses, as a problem in the words of the request, and `more` where the data will not do."""
     try:
         yield
     except HistoryTooShort as error:
@@ -421,16 +496,21 @@ def _told(series: Sequence[AnomalySeries], group: LabelledGroup) -> Iterator[Non
         number = re.fullmatch(r"number (\d+)", error.series_id or "")
         if number is not None:
             error = HistoryTooShort(group.panel.series_ids[int(number[1])], have=error.have, need=error.need)
-        raise problem_of(error, series=series, places=group.places) from error
+        raise _in_words_of_http(problem_of(error, series=series, places=group.places), more) from error
     except ForecastError as error:
-        raise problem_of(error, series=series, places=group.places) from error
+        problem = problem_of(error, series=series, places=group.places)
+        raise _in_words_of_http(problem, more if isinstance(error, DataError) else "") from error
 
 
-def _first_known(first: IntArray | None, second: IntArray | None) -> IntArray | None:
-    """Labels of the request, and where it has none those of feedback."""
-    if first is None or second is None:
-        return second if first is None else first
-    return np.where(first != 0, first, second)
+def _in_words_of_http(problem: Problem, more: str) -> Problem:
+    """The problem with the way out that a request has where the library names that of Python, and with `more` behind."""
+
+    def said(text: str) -> str:
+        return text.replace("detector.stream(series_id)", 'set "reset": true') + more
+
+    problem.detail = said(problem.detail)
+    problem.errors = tuple(replace(one, message=said(one.message)) for one in problem.errors)
+    return problem
 
 
 def _before(panel: Panel, labels: IntArray | None, since: str | int) -> tuple[Panel, IntArray | None]:

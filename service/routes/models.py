@@ -6,7 +6,7 @@ from service.deps import Needs, Services
 from service.model_names import with_hint
 from service.model_store import StoredModel, Task
 from service.schemas import PROBLEMS, Architecture, Model, ModelList, Stored, Version
-from tsforecast.errors import UnknownModel
+from tsforecast.errors import ArtifactError, UnknownModel
 from tsforecast.models.describe import Description, describe, describe_all
 from tsforecast.models.registry import MODELS, available_models
 
@@ -38,11 +38,17 @@ async def describe_model(name: str, services: Needs) -> Model:
 def _list(services: Services) -> ModelList:
     default = services.models.default_model
     found, missing = describe_all([name for task in MODELS for name in available_models(task)])
+    served, unavailable = [], {name: str(error) for name, error in missing.items()}
+    for name in services.models.store.names():
+        try:
+            served.append(_stored(services, name))
+        except ArtifactError as error:
+            unavailable[name] = str(error)
     return ModelList(
         default=f"{default.name}/{default.version}" if default else None,
-        served=[_stored(services, name) for name in services.models.store.names()],
+        served=served,
         architectures=[_architecture(one) for one in found],
-        unavailable={name: str(error) for name, error in missing.items()},
+        unavailable=unavailable,
     )
 
 

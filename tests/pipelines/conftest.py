@@ -10,6 +10,7 @@ from pipelines.environment import Environment
 from pipelines.recipe import RecipeFile, read_recipe
 from pipelines.runner import RunOptions, run_recipe
 from pipelines.workspace import Workspace
+from tests.pipelines.detect_cases import HEAD, data
 from tests.pipelines.fakes import RECIPE, quarters, register
 from tsforecast.models.registry import MODELS
 
@@ -48,3 +49,22 @@ def run(tmp_path: Path) -> Callable[..., Workspace]:
         return work
 
     return run
+
+
+@pytest.fixture
+def draws() -> None:
+    """The test that asks for this draws."""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., RecipeFile]:
+    """Writes a recipe of a detection with its data, and reads it; its runs draw no pictures, which would take the most time."""
+    if "draws" not in request.fixturenames:
+        monkeypatch.setattr("pipelines.jobs.detect.draw", lambda report, path: None)
+
+    def write(*parts: str, head: str = HEAD, frame: pd.DataFrame | None = None) -> RecipeFile:
+        (data() if frame is None else frame).to_csv(tmp_path / "data.csv", index=False)
+        (tmp_path / "watch.toml").write_text("\n".join([head, *parts]))
+        return read_recipe(tmp_path / "watch.toml")
+
+    return write

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,92 +15,32 @@ from pipelines.__main__ import main
 from pipelines.files import read_json, write_json
 from pipelines.jobs import detect as detect_job
 from pipelines.past_runs import moment_of, plan_of
-from pipelines.recipe import RecipeFile, read_recipe
+from pipelines.recipe import read_recipe
 from pipelines.recipe_detect import DetectRecipe
 from pipelines.summary import exit_code, summary_of, to_text
 from pipelines.tracked_detect import Epochs, kl_of
 from pipelines.workspace import Workspace
+from tests.pipelines.detect_cases import (
+    ENERGY,
+    FIRST,
+    HEAD,
+    SECOND,
+    THIRD,
+    Run,
+    Write,
+    data,
+    events_of,
+    lines_of,
+    planted,
+)
 from tsforecast import cli
-from tsforecast.errors import ModelError, OptionError, RecipeError, SchemaError
+from tsforecast.errors import ModelError, OptionError, RecipeError
 from tsforecast.models.base import Epoch
 from tsforecast.models.fitted_detector import load_detector
 from tsforecast.models.window_energy import WindowEnergy
 from tsforecast.tracking import open_tracking
 
 ROOT = Path(__file__).parents[2]
-Write = Callable[..., RecipeFile]
-Run = Callable[..., Workspace]
-HOURS = pd.date_range("2025-01-01", periods=900, freq="h")
-FIRST, SECOND, THIRD = "2025-01-26T00:00:00", "2025-02-01T00:00:00", "2025-02-07T00:00:00"  # rows 600, 744, 888
-PLANTED = 680  # row of 9 units on top, in series "b"; between the first and the second moment
-
-HEAD = """
-name = "watch"
-[source]
-kind = "csv"
-path = "data.csv"
-past_covariates = ["mem"]
-label = "wrong"
-[tracking]
-enabled = false
-[detect]
-events = "events.jsonl"
-"""
-ENERGY = '[[models]]\nname = "window_energy"\noptions = { window = 24 }\n'
-
-
-def data(planted: tuple[int, ...] = (PLANTED,), *, steps: int = 6) -> pd.DataFrame:
-    """Two series of two channels with a daily pattern; `steps` rows from each planted one on are 9 units too high in "b"."""
-    rng = np.random.default_rng(1)
-    frames = []
-    for series_id in ("a", "b"):
-        t = np.arange(len(HOURS))
-        y = 3 * np.sin(2 * np.pi * t / 24) + rng.normal(0, 0.3, len(t))
-        wrong = np.zeros(len(t), dtype=int)
-        for first in planted if series_id == "b" else ():
-            y[first : first + steps] += 9
-            wrong[first : first + steps] = 1
-        mem = 2 * np.cos(2 * np.pi * t / 24) + rng.normal(0, 0.2, len(t))
-        frames.append(pd.DataFrame({"unique_id": series_id, "ds": HOURS, "y": y, "mem": mem, "wrong": wrong}))
-    return pd.concat(frames)
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Drawing takes ten times as long as all the rest; one test draws."""
-    if "draws" not in request.fixturenames:
-        monkeypatch.setattr("pipelines.jobs.detect.draw", lambda report, path: None)
-
-
-@pytest.fixture
-def draws() -> None:
-    """The test that asks for this draws."""
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Write:
-    """Writes a recipe of a detection with its data, and reads it."""
-
-    def write(*parts: str, head: str = HEAD, frame: pd.DataFrame | None = None) -> RecipeFile:
-        (data() if frame is None else frame).to_csv(tmp_path / "data.csv", index=False)
-        (tmp_path / "watch.toml").write_text("\n".join([head, *parts]))
-        return read_recipe(tmp_path / "watch.toml")
-
-    return write
-
-
-def events_of(work: Workspace, label: str = "window_energy") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_json(work.path(f"events/{label}.json"))
-    return found
-
-
-def lines_of(tmp_path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-
-
-def planted(events: list[dict[str, Any]], row: int = PLANTED) -> list[dict[str, Any]]:
-    at = int(HOURS[row].value)
-    return [one for one in events if one["series_id"] == "b" and one["start_at"] <= at + 6 * 3600 * 10**9 and one["end_at"] >= at]
 
 
 @pytest.mark.usefixtures("draws")
@@ -189,128 +128,18 @@ def test_other_options_ask_for_a_new_fit(recipe: Write, run: Run) -> None:
     assert (facts["how"], facts["why"]) == ("fitted", "other options, channels or frequency")
 
 
-def test_feedback_masks_the_fit_and_recalibrates_what_is_kept(
-    recipe: Write, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Any] = []
-    fit = WindowEnergy.fit
-    monkeypatch.setattr(WindowEnergy, "fit", lambda self, panel, **how: seen.append(how["labels"]) or fit(self, panel, **how))
-    file = recipe(ENERGY, '[feedback]\npath = "said.csv"')
-    run(file, as_of=FIRST)  # there is no file yet
-    assert not seen[0].any()
-    said = pd.DataFrame({"unique_id": ["b", "a", "gone"], "start": ["2025-01-29T08:00", "2025-01-03", "2025-01-01"]})
-    said = said.assign(end=["2025-01-29T13:00", "2025-01-03T05:00", "2025-01-02"], label=["true", "false", "true"])
-    said.to_csv(tmp_path / "said.csv", index=False)
-    second = run(file, as_of=SECOND)
-    facts = summary_of(second)["detections"]["window_energy"]
-    assert (facts["how"], facts["why"]) == ("recalibrated", "new feedback") and len(seen) == 1
-    assert [one["feedback"] for one in planted(events_of(second))] == ["true alarm"]
-    assert summary_of(run(file, as_of=THIRD))["detections"]["window_energy"]["how"] == "kept"  # nothing new was said
-    run(recipe(ENERGY, '[feedback]\npath = "said.csv"', head=HEAD + 'refit = "always"\n'), as_of="2025-02-07T06:00")
-    assert (seen[1] == 1).sum() == 6 and (seen[1] == -1).sum() == 6
-    rows = np.flatnonzero(seen[1] == 1)
-    assert rows.tolist() == list(range(889 + PLANTED, 889 + PLANTED + 6))  # series "b" comes after 889 rows of "a"
-
-
-def test_the_json_lines_of_the_service_are_feedback_and_a_later_line_wins(recipe: Write, run: Run, tmp_path: Path) -> None:
-    def line(series_id: str, start: Any, end: Any, label: bool) -> str:
-        said = {
-            "model": "m",
-            "event": None,
-            "at": "2025-02-01",
-            "unique_id": series_id,
-            "start": start,
-            "end": end,
-            "label": label,
-        }
-        return json.dumps(said) + "\n"
-
-    file = recipe(ENERGY, '[feedback]\npath = "feedback.jsonl"')
-    run(file, as_of=FIRST)
-    first = line("b", "2025-01-29T08:00:00", "2025-01-29T13:00:00", False)
-    others = line("counted", 3, 5, True) + line("a", "2025-01-03T00:00:00+00:00", "2025-01-03T05:00:00Z", True)
-    path = tmp_path / "feedback.jsonl"
-    path.write_text(first + others)
-    work = run(file, as_of=SECOND)
-    assert [one["feedback"] for one in planted(events_of(work))] == ["false alarm"]
-    path.write_text(first + others + line("b", "2025-01-29T08:00", "2025-01-29T13:00", True) + '{"model": "m", "uni')
-    work = run(file, as_of=SECOND)  # the last line is being written
-    assert [one["feedback"] for one in planted(events_of(work))] == ["true alarm"]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"unique_id": "b", "start": "2025-01-01", "end": "2025-01-02"}\n', "line 1: has no 'label'; each line is an object"),
-        ('\n{"unique_id": "b"\n', "line 2: is no JSON"),
-        ('{"unique_id": "b", "start": 3, "end": 5, "label": true}\n', "line 1: start is 3; the series have timestamps"),
-    ],
-)
-def test_json_lines_that_cannot_be_read_are_named(recipe: Write, run: Run, tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "said.jsonl").write_text(text)
-    with pytest.raises(SchemaError, match=words):
-        run(recipe(ENERGY, '[feedback]\npath = "said.jsonl"'), as_of=FIRST)
-
-
-def test_feedback_about_no_row_of_the_run_is_told_by_line_and_series_and_stays_in_the_file(
-    recipe: Write, run: Run, tmp_path: Path
-) -> None:
-    file = recipe(ENERGY, '[feedback]\npath = "said.csv"')
-    text = "unique_id,start,end,label\nb,2025-01-03,2025-01-04,no\nbb,2025-01-03,2025-01-04,no\na,2024-01-03,2024-01-04,yes\n"
-    (tmp_path / "said.csv").write_text(text)
-    work = run(file, as_of=FIRST)
-    line = "row 1: series 'bb' is not in the data; row 2: series 'a' has no step from 2024-01-03 to 2024-01-04"
-    assert any(line in told for told in work.told)  # type: ignore[attr-defined]
-    assert f"WARNING    feedback about no row of this run, left as it is: {line}\n" in to_text(summary_of(work))
-    assert len(summary_of(work)["unused_feedback"]) == 2 and exit_code(summary_of(work)) == 0
-    assert (tmp_path / "said.csv").read_text() == text
-    (tmp_path / "said.csv").write_text(text + "".join(f"gone{i},2025-01-03,2025-01-04,no\n" for i in range(5)))
-    assert "and 4 more" in to_text(summary_of(run(file, as_of=FIRST)))
-    (tmp_path / "said.csv").write_text("unique_id,start,end,label\nb,2025-01-03,2025-01-04,no\n")
+def test_new_rows_that_say_nothing_are_warned_of(recipe: Write, run: Run) -> None:
+    frame = data(())
+    frame.loc[frame["ds"] > SECOND, ["y", "mem"]] = np.nan
+    file = recipe(ENERGY, frame=frame)
     assert "WARNING" not in to_text(summary_of(run(file, as_of=FIRST)))
-
-
-@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\u2029", "\x1c"])
-def test_a_line_of_feedback_ends_at_a_newline_only(recipe: Write, run: Run, tmp_path: Path, mark: str) -> None:
-    said = {"unique_id": f"b{mark}1", "start": "2025-01-29T08:00", "end": "2025-01-29T13:00", "label": False}
-    gone = {**said, "unique_id": "gone"}
-    lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in (said, gone)]
-    (tmp_path / "said.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    frame = data()
-    frame["unique_id"] = frame["unique_id"].replace("b", f"b{mark}1")
-    file = recipe(ENERGY, '[feedback]\npath = "said.jsonl"', head=HEAD.replace("csv", "parquet"))
-    frame.to_parquet(tmp_path / "data.parquet")
-    run(file, as_of=FIRST)
-    work = run(file, as_of=SECOND)
-    assert "false alarm" in {one["feedback"] for one in events_of(work)}
-    assert summary_of(work)["unused_feedback"] == ["line 3: series 'gone' is not in the data"]
-    assert events_of(run(file, as_of=THIRD)) is not None  # the file of all events is read again
-
-
-def test_a_false_alarm_is_no_news(recipe: Write, run: Run, tmp_path: Path) -> None:
-    file = recipe(ENERGY, '[feedback]\npath = "said.csv"')
-    run(file, as_of=FIRST)
-    work = run(file, as_of=SECOND)
-    assert exit_code(summary_of(work), fail_on_event=True) == 7 and exit_code(summary_of(work)) == 0
-    (tmp_path / "said.csv").write_text("unique_id,start,end,label\na,2025-01-01,2025-03-01,no\nb,2025-01-01,2025-03-01,no\n")
-    again = run(file, as_of=SECOND)
-    assert exit_code(summary_of(again), fail_on_event=True) == 0
-    assert "said to be a false alarm" in to_text(summary_of(again))
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("unique_id,start,end\nb,2025-01-01,2025-01-02\n", "has no column 'label'"),
-        ("unique_id,start,end,label\nb,2025-01-01,2025-01-02,maybe\n", "row 0: label is maybe; write true"),
-        ("unique_id,start,end,label\nb,2025-01-03,2025-01-02,true\n", "ends at 2025-01-02, before it starts"),
-        ("unique_id,start,end,label\nb,12,13,true\n", "start is 12; the series have timestamps"),
-    ],
-)
-def test_feedback_that_cannot_be_read_is_named(recipe: Write, run: Run, tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "said.csv").write_text(text)
-    with pytest.raises(SchemaError, match=words):
-        run(recipe(ENERGY, '[feedback]\npath = "said.csv"'), as_of=FIRST)
+    assert "WARNING" not in to_text(summary_of(run(file, as_of=SECOND)))
+    none = to_text(summary_of(run(file, as_of="2025-02-01T00:30")))
+    assert "  WARNING    window_energy: there are no new rows since the run before; check that the source is still fed\n" in none
+    empty = run(file, as_of=THIRD)
+    facts = summary_of(empty)["detections"]["window_energy"]
+    assert (facts["rows"], facts["observed"]) == (2 * 144, 0)
+    assert "WARNING    window_energy: none of the 288 new rows has a value; check that" in to_text(summary_of(empty))
 
 
 def test_a_run_that_was_killed_goes_on_with_what_it_had_fitted(recipe: Write, run: Run, tmp_path: Path) -> None:
@@ -455,6 +284,7 @@ def test_a_model_that_is_new_begins_where_the_run_before_ended(recipe: Write, ru
         ("[detect]", '[detect]\nrefitt = "never"', r"unknown key 'detect.refitt'; the nearest known key is 'detect.refit'"),
         ("[detect]", '[detect]\nrefit = "daily"', r"detect.refit must be one of 'never', 'always', 'on drift'"),
         ("[detect]", "[detect]\nlevel = 100", r"detect.level is a coverage in percent"),
+        ('"events.jsonl"', '"events.csv"', r"detect.events is a file of JSON lines that ends in .jsonl, got 'events.csv'"),
         ("[detect]", "[alarms]\nsensitive = 2\n[detect]", r"unknown key 'alarms.sensitive'; the nearest .*'alarms.sensitivity'"),
         ("[detect]", "[alarms]\nsensitivity = -1\n[detect]", r"alarms.sensitivity must be a positive number"),
         ("[detect]", "[alarms]\nignore = [3]\n[detect]", r"alarms.ignore must be a list of \[first, last\]"),

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines import detect_file
 from tsforecast import cli
+from tsforecast.anomaly.report import REASONS
 from tsforecast.models.fitted_detector import load_detector
+from tsforecast.models.window_energy import WindowEnergy
+from tsforecast.preprocessing.validate import panel_from_frame
 
 README = Path(__file__).parents[2] / "README.md"
 Called = tuple[int, str, str]
@@ -103,11 +108,14 @@ def test_parquet_and_a_file_of_one_series_are_read_as_the_other_commands_read_th
     assert code == 0 and ": 1 series, 700 steps, " in out
 
 
-def test_nothing_after_since_is_no_error(call: Callable[..., Called], file: Path, tmp_path: Path) -> None:
+def test_nothing_after_since_is_a_failure_that_says_where_the_data_ends(
+    call: Callable[..., Called], file: Path, tmp_path: Path
+) -> None:
     asked = ("detect", file, "--target", "cpu", *FAST, "--since", "2030-01-01")
     written = ("--out", tmp_path / "scores.csv", "--events", tmp_path / "events.csv", "--plot", tmp_path / "plot.png")
     code, out, err = call(*asked, "--labels", "wrong", "--fail-on-event", *written)
-    assert code == 0 and ": 0 series, 0 steps, 0 events" in out and "VUS-PR -" in out
+    assert code == 1 and ": 0 series, 0 steps, 0 events" in out and "VUS-PR -" in out
+    assert f"no step of {file} is judged: the last row of the data is at 2025-01-30T03:00:00, before --since 2030-01-01\n" in err
     assert pd.read_csv(tmp_path / "scores.csv").empty and pd.read_csv(tmp_path / "events.csv").empty
     assert "nothing to draw" in err and not (tmp_path / "plot.png").exists()
     said = json.loads(call(*asked, "--json")[1])
@@ -147,7 +155,8 @@ def test_since_may_be_a_time_that_the_clock_skips_or_shows_twice(
         (("--alarm", "min_duration=0"), "--alarm: min_duration must be a whole number of steps of at least 1"),
         (("--level", "200"), "tsforecast: --level is a coverage in percent, between 0 and 100, got 200"),
         (("--freq", "7"), "--freq 7 is for integer steps, 'ds' holds timestamps"),
-        (("--labels", "cpu"), "--labels 'cpu' is read as a series too"),
+        (("--labels", "cpu"), "--labels 'cpu' is the column of --target too; name another one"),
+        (("--channels", "cpu,mem", "--labels", "mem"), "--labels 'mem' is the column of --past-covariates too"),
         (("--labels", "cppu"), "machine.csv has no column 'cppu' (--labels); it has unique_id, ds, cpu, mem, wrong"),
         (("--labels", "ds"), "--labels 'ds' is the column of --time too; name another one"),
         (("--channels", "cpu,me"), "machine.csv has no column 'me' (--channels)"),
@@ -259,6 +268,27 @@ def test_a_file_in_which_nothing_can_be_judged_is_a_failure_that_says_why(
     pd.concat([machine("a"), machine("b").assign(cpu=np.nan)]).to_csv(tmp_path / "half.csv", index=False)
     code, _, err = call("detect", tmp_path / "half.csv", "--target", "cpu", *FAST)
     assert code == 0 and "b: has no values at all" in err
+
+
+def test_a_step_without_a_score_is_put_down_to_missing_values_only_where_there_are_no_others(file: Path) -> None:
+    detector = WindowEnergy(window=24).fit(panel_of_file(file), seed=0)
+    report = detector.score(panel_of_file(file))
+    nothing = np.full(len(report.p_value), np.nan)
+
+    def why(reasons: dict[str, int], values: np.ndarray[Any, Any]) -> str:
+        reason = np.repeat([REASONS.index(name) for name in reasons], list(reasons.values())).astype(np.int8)
+        return detect_file._why_not(detector, replace(report, p_value=nothing, reason=reason, values=values))
+
+    half = np.where(np.arange(700)[:, None] % 2 == 0, 1.0, np.nan)
+    assert why({"missing": 600, "too sparse": 60, "too short": 40}, half).endswith("too little of each window is observed")
+    assert why({"missing": 690, "too short": 10}, half) == "series 'web-1' has too few steps: a window of this detector is 24"
+    assert why({"missing": 690, "too short": 10}, half * np.nan) == "series 'web-1' has no values"
+    assert set(detect_file.WHY_NOT) == set(REASONS[1:])
+
+
+def panel_of_file(file: Path) -> Any:
+    frame = pd.read_csv(file).rename(columns={"cpu": "y"})[["unique_id", "ds", "y"]]
+    return panel_from_frame(frame)
 
 
 def block(language: str, starting: str) -> str:

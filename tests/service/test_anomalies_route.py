@@ -156,7 +156,7 @@ def test_labelled_anomalies_are_not_taken_for_ordinary(detect: Post) -> None:
     plain = detect(part(0, HOURS, of=twice), model="window_energy").json()["series"][0]
     told = detect(part(0, HOURS, of=twice, labels=labels), model="window_energy").json()["series"][0]
     assert held_out_scores(plain) == 120 and 120 - 27 - 24 < held_out_scores(told) <= 120 - 27  # nor are windows half of them
-    assert max(plain["p_value"][252], told["p_value"][252]) < 1e-5  # what nobody labelled is set aside where it stands out
+    assert max(plain["p_value"][252], told["p_value"][252]) < 1e-4  # what nobody labelled is set aside where it stands out
 
 
 def held_out_scores(series: dict[str, Any]) -> int:

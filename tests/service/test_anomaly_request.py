@@ -45,10 +45,22 @@ def test_values_come_as_one_target_or_as_channels_side_by_side() -> None:
     np.testing.assert_array_equal(both.values, [[1, 3], [2, np.nan]])
 
 
-def test_values_labels_and_channels_follow_the_order_of_their_timestamps() -> None:
-    series = hourly(channels={"cpu": [3, 1, 2], "mem": [30, 10, 20]}, labels=[1, 0, None])
+def test_timestamps_that_do_not_ascend_are_refused_with_series_and_row() -> None:
+    """They were put in order, and the answer did not follow the request."""
+    series = {"id": "a", "target": [1, 2, 3], "timestamps": ["2026-01-01T00:00", "2026-01-01T02:00", "2026-01-01T01:00"]}
+    steps = {"id": "b", "target": [1, 2], "timestamps": [9, 8]}
+    asked = read_detect({"series": [series, hourly("c"), steps]}, SETTINGS).series
+    with pytest.raises(Problem) as caught:
+        anomaly_panels(asked, None)
+    found = [(one.field, one.series) for one in caught.value.errors]
+    assert (caught.value.status, found) == (422, [("series[0].timestamps[2]", "a"), ("series[2].timestamps[1]", "b")])
+    assert "send steps oldest first" in caught.value.detail
+
+
+def test_values_labels_and_channels_go_by_their_timestamps() -> None:
+    series = hourly(channels={"cpu": [1, 2, 3], "mem": [10, 20, 30]}, labels=[0, None, 1])
     del series["start"], series["freq"]
-    series["timestamps"] = ["2026-01-01T02:00", "2026-01-01T00:00", "2026-01-01T01:00"]
+    series["timestamps"] = ["2026-01-01T00:00", "2026-01-01T01:00", "2026-01-01T02:00"]
     [group] = anomaly_panels(read_detect({"series": [series]}, SETTINGS).series, None)
     panel = group.panel
     assert panel.past_covariates is not None and group.labels is not None
@@ -89,7 +101,7 @@ def test_a_wrong_series_is_named_with_the_place_that_is_wrong(fields: dict[str, 
         ({"seed": -1}, "seed", "must be a whole number from 0 to"),
         ({"since": "yesterday"}, "since", "must be an ISO 8601 timestamp"),
         ({"since": "2026-13-01"}, "since", "must be an ISO 8601 timestamp"),
-        ({"since": "9999-01-01"}, "since", "must be an ISO 8601 timestamp"),
+        ({"since": "9999-01-01"}, "since", "must lie in the years 1678 to 2261"),
         ({"alarms": {"min_duratio": 2}}, "alarms.min_duratio", "did you mean 'min_duration'?"),
         ({"alarms": {"min_duration": 0}}, "alarms.min_duration", "must be a whole number of steps of at least 1"),
         ({"alarms": {"cooldown": 2**40}}, "alarms.cooldown", f"must be at most {2**31}"),
@@ -156,6 +168,7 @@ def test_what_only_a_whole_history_allows_is_refused_for_a_stream() -> None:
     body = {"series": [hourly()], "model": "m", "revised": True, "since": "2026-01-01", "recalibrate": True}
     assert {where for where, _, _ in told(read_score, body)} == {"revised", "since", "recalibrate"}
     assert read_score(body | {"stateless": True}, SETTINGS).recalibrate
+    assert told(read_score, {"series": [hourly()], "model": "m", "stateless": True, "reset": True})[0][0] == "reset"
     assert told(read_score, {"series": [hourly()]})[0][0] == "model"
     assert told(read_score, {"series": [hourly(labels=[0, 0, 0])], "model": "m"})[0][0] == "series[0].labels"
 

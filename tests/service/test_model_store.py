@@ -96,7 +96,9 @@ def test_a_missing_folder_and_a_damaged_manifest_say_so(tmp_path: Path) -> None:
         FolderStore(tmp_path / "nowhere").names()
     (tmp_path / "shops").mkdir()
     (tmp_path / "shops" / "manifest.json").write_text('{"model": "gru"}')
-    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged: KeyError\('facts'\); copy the model again"):
+    with pytest.raises(
+        ArtifactError, match=r"manifest\.json of .* 'shops' is damaged: KeyError\('facts'\); copy the model again"
+    ):
         FolderStore(tmp_path).resolve("shops")
 
 

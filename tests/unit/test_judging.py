@@ -8,13 +8,14 @@ import pytest
 
 import tsforecast
 from tsforecast.anomaly.alarms import AlarmRules
-from tsforecast.anomaly.report import AnomalyReport, severity_of
+from tsforecast.anomaly.report import REASONS, AnomalyReport, severity_of
 from tsforecast.errors import CovariateError, FrequencyError, HistoryTooShort, OptionError, SchemaError
 from tsforecast.models.detector_fitting import recalibrated
 from tsforecast.models.fitted_detector import FittedDetector
+from tsforecast.models.judging import SeriesJudge
 from tsforecast.models.window_energy import WindowEnergy
 from tsforecast.nn.config import TrainConfig
-from tsforecast.panel import Panel
+from tsforecast.panel import Panel, moment_number
 
 ROWS, FITTED = 1600, 1000
 HOURS = pd.date_range("2026-01-01", periods=ROWS, freq="h")
@@ -344,3 +345,93 @@ def test_what_is_remembered_moves_on_with_a_recalibration(network: FittedDetecto
     np.testing.assert_allclose(memory.tail, values_of()[: FITTED + rows][-network.core.reach :])
     later = panel_of(values_of()[FITTED + rows :][:50], hours=HOURS[FITTED + rows :])
     assert np.isfinite(again.score(later).score).all()
+
+
+def test_after_a_recalibration_all_rows_that_nothing_was_learnt_from_count(network: FittedDetector) -> None:
+    hours = pd.date_range(HOURS[FITTED], periods=400, freq="h")
+    again = recalibrated(network, panel_of(values_of()[FITTED : FITTED + 400], hours=hours))
+    assert again.memories["a"].scores.shape[1] == 400 > network.memories["a"].scores.shape[1]
+    assert again.memories["a"].fitted_until == network.memories["a"].fitted_until == moment_number(HOURS[749].to_datetime64())
+
+
+def test_a_series_too_short_to_recalibrate_by_is_judged_as_any_new_one(detector: FittedDetector) -> None:
+    unseen = panel_of(values_of(seed=9)[:60], "new")
+    again = recalibrated(detector, unseen)
+    np.testing.assert_array_equal(again.score(unseen).p_value, detector.score(unseen).p_value)
+
+
+def test_a_revised_score_that_is_not_provisional_never_changes(network: FittedDetector) -> None:
+    short, long = (network.score(panel_of(values_of()[:rows]), revised=True, explain=False) for rows in (1300, 1600))
+    final = ~short.provisional
+    np.testing.assert_allclose(short.revised_score[final], long.revised_score[:1300][final], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [110, 300])
+def test_an_outage_of_half_of_the_judged_rows_is_an_event_for_who_looks_back_too(network: FittedDetector, rows: int) -> None:
+    values = values_of()[: FITTED + 400]
+    values[-rows:] = 0.0
+    for revised in (False, True):
+        found = network.score(panel_of(values), since=HOURS[FITTED], revised=revised, explain=False)
+        event = next(one for one in found.events if one.severity > 90)
+        assert abs(event.first_row - (len(values) - rows)) <= 24 and event.steps >= 100  # by and by it is the new normal
+
+
+def test_alarms_of_who_looks_back_lie_in_events_and_start_and_end_them(network: FittedDetector) -> None:
+    found = network.score(panel_of(struck()), revised=True, explain=False)
+    inside = np.zeros(ROWS, dtype=bool)
+    for event in found.events:
+        inside[event.first_row : event.last_row + 1] = True
+        assert found.alarm[event.first_row] and found.alarm[event.last_row]
+        assert found.timestamps[event.first_row] == event.start and found.timestamps[event.last_row] == event.end
+        assert event.id.endswith(pd.Timestamp(event.start).isoformat())
+    assert found.alarm.any() and not (found.alarm & ~inside).any()
+
+
+@pytest.mark.parametrize("row", [199, 185, 160])
+def test_a_huge_value_in_the_newest_quarter_of_a_short_history_does_not_hide_itself(row: int) -> None:
+    values = values_of()[:200]
+    values[row, 1] += 1e6
+    found = tsforecast.build_model("pca_remainder").fit(panel_of(values)).score(panel_of(values), explain=False)
+    assert any(event.first_row == row and event.severity > 90 for event in found.events)
+
+
+def test_a_false_alarm_counts_as_ordinary_for_who_looks_back(detector: FittedDetector) -> None:
+    values = values_of()[:FITTED]
+    values[800:803, 1] += 6.0
+    labels = np.zeros(FITTED, dtype=np.int64)
+    labels[790:825] = -1
+    before, after = (
+        recalibrated(detector, panel_of(values), said).score(panel_of(values), revised=True, explain=False)
+        for said in (None, labels)
+    )
+    assert np.nanmin(after.p_value[795:820]) > 3 * np.nanmin(before.p_value[795:820])
+
+
+def test_what_is_too_sparse_to_judge_is_not_called_too_short(detector: FittedDetector) -> None:
+    values = values_of()
+    values[1100:1300] = np.where(np.arange(200)[:, None] % 4 == 0, values[1100:1300], np.nan)
+    found = detector.score(panel_of(values), explain=False)
+    observed = np.isfinite(values[1150:1290]).any(axis=1)
+    assert {REASONS[one] for one in found.reason[1150:1290][observed]} == {"too sparse"}
+    assert REASONS[found.reason[0]] == "too short"
+
+
+def test_since_with_an_offset_is_refused_where_the_series_have_no_zone(detector: FittedDetector) -> None:
+    with pytest.raises(OptionError, match="no time zone"):
+        detector.score(panel_of(values_of()), since=pd.Timestamp("2026-02-01T00:00+02:00"))
+
+
+def test_a_judge_that_was_restored_refuses_to_look_back(detector: FittedDetector) -> None:
+    judge = SeriesJudge(AlarmRules(), series_id="a", scores=detector.memories["a"].scores[0], width=12)
+    again = SeriesJudge.from_state(AlarmRules(), *judge.state())
+    steps = {"score": np.zeros(3), "residual": np.zeros(3), "missing": np.zeros(3, dtype=bool)}
+    again.update(HOURS[:3].to_numpy(), **steps)
+    with pytest.raises(TypeError, match="restored"):
+        again.update(HOURS[3:6].to_numpy(), **steps, learnt=np.ones(3, dtype=bool))
+
+
+def test_only_channels_out_of_the_ordinary_say_since_when(report: AnomalyReport) -> None:
+    event = max(report.events, key=lambda one: one.peak_score)
+    by_name = {one.name: one.first for one in event.channels}
+    assert by_name["mem"] is not None and str(by_name["mem"]) <= pd.Timestamp(event.start).isoformat()
+    assert all(first is None or str(first) >= str(by_name["mem"]) for first in by_name.values())

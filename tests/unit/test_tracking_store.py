@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -204,6 +204,83 @@ def test_no_ui_is_started_for_a_store_that_is_a_server(tracking_folder):
     remote = replace(tracker, store=replace(tracker.store, uri="http://127.0.0.1:5000", artifacts=None))
     with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:5000 is a server already; open that address in a browser"):
         mlflow_ui_command(remote)
+
+
+def test_a_database_that_was_not_made_to_its_end_does_not_get_the_name(migrated_tracking_store, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    whole = migrated_tracking_store.read_bytes()
+    monkeypatch.setattr(store_module, "_remove_sqlite", lambda path: None)  # a killed process tidies nothing up
+
+    def killed(uri, artifacts, *, of):
+        Path(uri.removeprefix("sqlite:///")).write_bytes(whole[:8192])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_module, "_migrate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_tracking(folder=tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".mlflow.db.new", "mlflow.db.lock"}
+    monkeypatch.undo()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def migrate(uri, artifacts, *, of):
+        path = Path(uri.removeprefix("sqlite:///"))
+        assert path.stat().st_size == 0  # nothing of what was left
+        path.write_bytes(whole)
+
+    monkeypatch.setattr(store_module, "_migrate", migrate)
+    (tmp_path / "mlflow.db").touch()  # as sqlite leaves it where nothing was written
+    (tmp_path / "mlflow.db-journal").write_bytes(b"of a database that was deleted")
+    assert open_tracking(folder=tmp_path).names() == []
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
+
+
+def test_who_waited_for_another_process_to_make_the_database_uses_that_one(migrated_tracking_store, tmp_path, monkeypatch):
+    @contextmanager
+    def waited(path):
+        path.write_bytes(migrated_tracking_store.read_bytes())
+        yield
+
+    monkeypatch.setattr(store_module, "_one_at_a_time", waited)
+    monkeypatch.setattr(store_module, "_make_sqlite", lambda *_: pytest.fail("made twice"))
+    assert open_tracking(f"sqlite:///{tmp_path}/mlflow.db").names() == []
+
+
+def test_a_database_that_an_older_release_left_half_made_says_so(tmp_path):
+    import sqlalchemy
+
+    with (
+        pytest.raises(TrackingError, match=r"sqlite:///x\.db cannot be opened: .*; a process was killed while it .*move it away"),
+        store_module._opening("sqlite:///x.db"),
+    ):
+        raise sqlalchemy.exc.OperationalError("CREATE", {}, Exception("table _alembic_tmp_params already exists"))
+    with closing(sqlite3.connect(tmp_path / "no.db")) as connection:
+        connection.execute("CREATE TABLE other (x INTEGER)")
+    assert store_module._has_tables(tmp_path / "no.db") and not store_module._has_tables(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+KILLED = """
+import os, signal, sys
+import sqlalchemy
+from tsforecast.tracking import open_tracking
+def mortal(connection, cursor, statement, *_):
+    if statement.strip().startswith("DROP TABLE params"):
+        os.kill(os.getpid(), signal.SIGKILL)
+sqlalchemy.event.listen(sqlalchemy.engine.Engine, "before_cursor_execute", mortal)
+open_tracking(folder=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_in_the_middle_of_a_migration_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert (tmp_path / ".mlflow.db.new").stat().st_size > 0
+    tracker = open_tracking(folder=tmp_path)
+    assert tracker.names() == [] and not (tmp_path / ".mlflow.db.new").exists()
+    assert tracker.store.client.get_experiment("0").artifact_location == (tmp_path / "artifacts" / "0").as_uri()
 
 
 @pytest.mark.slow

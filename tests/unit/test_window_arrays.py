@@ -5,12 +5,12 @@ import pytest
 
 from tsforecast.errors import HistoryTooShort
 from tsforecast.models.detector import Rows
+from tsforecast.models.evidence import judgeable
 from tsforecast.models.window_arrays import (
     chunks,
     covering_mean,
     ending_windows,
     median_of_seen,
-    seen_enough,
     training_windows,
     without_holes,
 )
@@ -37,7 +37,6 @@ def test_holes_are_filled_from_inside_the_window_alone() -> None:
         filled, [[1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 3.0, 4.0], [3.0] * 4, [0.0] * 4, [1.0, 2.0, 3.0, 4.0]], rtol=1e-12
     )
     np.testing.assert_array_equal(seen, np.isfinite(windows))
-    assert seen_enough(seen, 0.5).tolist() == [True, True, False, False, True]
     assert np.isnan(windows[0, 1])  # the windows themselves stay as they are
 
 
@@ -81,3 +80,18 @@ def test_the_median_counts_what_is_there() -> None:
 def test_chunks_cover_everything_once() -> None:
     assert [(part.start, part.stop) for part in chunks(5, 2)] == [(0, 2), (2, 4), (4, 5)]
     assert list(chunks(0)) == []
+
+
+@pytest.mark.parametrize(("window", "least"), [(10, 0.8), (7, 0.5), (16, 0.9), (5, 1.0)])
+def test_judgeable_windows_are_half_seen_and_have_no_long_hole_by_a_loop(window: int, least: float) -> None:
+    draws = np.random.default_rng(window)
+    seen = draws.random((300, 2)) < np.repeat(draws.choice([0.3, 0.7, 0.95], size=30), 10)[:, None]
+    found = judgeable(seen, window, least)
+    padded = np.concatenate([np.zeros((window, 2), dtype=bool), seen])
+    for t in range(300):
+        for c in range(2):
+            own = padded[t + 1 : t + 1 + window, c]
+            holes = "".join("." if one else "x" for one in own).split(".")
+            longest = max(len(hole) for hole in holes)
+            assert found[t, c] == (2 * own.sum() >= window and window - longest >= least * window - 1e-9), (t, c)
+    assert found.any() and not found.all()

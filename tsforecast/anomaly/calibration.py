@@ -26,7 +26,7 @@ ORDINARY, ALARMED, ANOMALY, FALSE_ALARM, AGAIN = range(5)  # what a score in the
 COMMON = 0.25  # what so large a share of the steps reaches is no alarm, however many are asked for
 LOG_FACTORS = (-1.0, 4.0)  # bounds of the logarithm of the factor that adapts the rate
 PLACES = ("next", "log_factor", "count", "last_alarm", "last_told", "began")  # the numbers of the state
-MOST_AT_START = 20  # episodes among the scores of the start that may turn out to be anomalies
+MOST_AT_START = 100  # episodes among the scores of the start, and feet of them, that may turn out to be anomalies
 NEW_NORMAL_WIDTHS, LEAST_NEW_NORMAL = 8, 500  # widths and steps after which what lasts is the new normal
 
 
@@ -140,24 +140,46 @@ class Calibrator:
         judged.
         """
         states, rules = self._states.copy(), self.rules
-        places, looked_at = np.arange(len(states)), np.zeros(len(states), dtype=np.bool_)
+        left = np.ones(len(states), dtype=np.bool_)
         for _ in range(MOST_AT_START):
-            left = ~looked_at
-            if np.count_nonzero(left) < max(rules.least, 2 * self.width):
+            if not left.any():
                 break
-            peak = int(np.flatnonzero(left)[np.argmax(self._scores[left])])
-            near = left & (np.abs(places - peak) <= self.width)
+            near = self._episode(left, beside=self.width)
+            if np.count_nonzero(left & ~near) < max(rules.least, 2 * self.width):
+                near = self._episode(left, beside=0)
             rest = left & ~near
+            if np.count_nonzero(rest) < rules.least:
+                break
             table = EpisodeTable.of(self._scores, self._before, rest, width=self.width, peaks=rules.peaks, least=rules.least)
             points = PointTable.of(self._scores[rest], share=rules.tail, peaks=rules.peaks, least=rules.least)
             rates = table.rate(self._scores[near])
             alarmed = (rates <= self._asked) & (points.p_value(self._scores[near]) <= COMMON)
             if not alarmed.any():
                 break
-            found = places[near][alarmed]
-            looked_at[found] = True
-            states[found[found != peak] if counts_once else found] = AGAIN if counts_once else ANOMALY
+            found = np.flatnonzero(near)[alarmed]
+            foot = not left[max(found[0] - self.width, 0) : found[-1] + self.width + 1].all()  # of an episode that counts
+            left[found] = False
+            states[found] = AGAIN if counts_once else ANOMALY
+            if counts_once and not foot:
+                states[found[np.argmax(self._scores[found])]] = ORDINARY
         return states
+
+    def _episode(self, left: BoolArray, *, beside: int) -> BoolArray:
+        """The highest of the scores that are `left` and those around it, as far as they are nearer to it than to the median.
+
+        A lull of one width does not end it, so an outage is one episode; what lasts as long as a new normal does. `beside`:
+        so many steps on either side go with it.
+        """
+        peak = int(np.flatnonzero(left)[np.argmax(self._scores[left])])
+        high = np.flatnonzero(left & (self._scores >= 0.5 * (self._scores[peak] + np.median(self._scores[left]))))
+        at = int(np.searchsorted(high, peak))
+        breaks = np.diff(high) > self.width
+        first = high[np.flatnonzero(breaks[:at])[-1] + 1] if breaks[:at].any() else high[0]
+        last = high[at + np.flatnonzero(breaks[at:])[0]] if breaks[at:].any() else high[-1]
+        first, last = max(first, peak - self._new_normal), min(last, peak + self._new_normal)
+        places = np.arange(len(left))
+        found: BoolArray = left & (places >= first - beside) & (places <= last + beside)
+        return found
 
     # Judging
 

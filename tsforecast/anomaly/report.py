@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 BoolArray = npt.NDArray[np.bool_]
 Kind = Literal["spike", "level shift", "shape", "variance", "gap"]
-REASONS = ("", "missing", "too short", "not calibrated")  # why a step has no score, or no p-value: index in `reason`
-JUDGED, MISSING, TOO_SHORT, NOT_CALIBRATED = range(4)
+REASONS = (
+    "",
+    "missing",
+    "too short",
+    "not calibrated",
+    "too sparse",
+)  # why a step has no score or no p-value: by `reason`
+JUDGED, MISSING, TOO_SHORT, NOT_CALIBRATED, TOO_SPARSE = range(5)
 MOST_SEVERE = 6.0  # -log10 of the p-value that is severity 100
 
 
@@ -31,7 +37,7 @@ class ChannelShare:
 
     name: str
     share: float  # 0 … 1 of the evidence of all channels, mean over the event
-    first: str | int  # timestamp at which this channel first stood out: a cause comes before its effects
+    first: str | int | None  # timestamp since which this channel is out of the ordinary: a cause comes first; None = it is not
     value: float | None  # at the step where the channel stands out most; None = missing there
     expected: float | None  # … and what was expected there, in units of the channel
     severity_without: float | None  # of the event, had this channel been as expected; None = not worked out

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from tsforecast.panel import FloatArray
 
-SHAPES = (0.0, 0.5)  # bounds of the shape: a tail that ends called four times as many ordinary steps one in a million
-TELLING = 5  # excesses below which the tail is exponential
+SHAPES = (0.0, 0.5)  # bounds of the fitted shape: a tail that ends called four times as many ordinary steps one in a million
+TELLING = 5  # excesses below which no shape is fitted
 MOST_DOUBT = 0.5  # that is added to the shape because few excesses were seen
 LOWEST = 1e-12  # of all p-values and rates: none is ever 0
 NEARLY_FLAT = 1e-9  # of the height of the scores: the scale of a tail of scores that are all the same
@@ -166,5 +166,5 @@ def _spread(scores: FloatArray) -> float:
 
 
 def _least_scale(ranked: FloatArray) -> float:
-    """Scale of the tail of ascending scores that have none above the threshold."""
+    """The smallest scale that a tail of such scores, ascending, may have."""
     return max(float(ranked[-1] - ranked[0]) * NEARLY_FLAT, abs(float(ranked[-1])) * NEARLY_FLAT, 1e-300)

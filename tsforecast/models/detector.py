@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from tsforecast.models.fitted_detector import FittedDetector
 
 HELD_OUT = 0.25  # share of each series, its newest rows, that is kept from fitting for calibration
-LEAST_SEEN = 0.5  # share of a window that must be observed to learn from it, or to tell its holes
-JUDGED_SEEN = 0.8  # … to judge it, of what is usually observed: thresholds are of windows that are as full as those of the fit
+JUDGED_SEEN = 0.8  # share of a window that one hole must leave to judge it, of what is usually observed
 LEAST_HELD_OUT = 16  # rows; a series with fewer takes its calibration from the others
 
 
@@ -76,10 +75,10 @@ class Core(ABC):
     reach: int  # steps before a step that its causal evidence may read
     delay: int  # steps after a step that its revised evidence may read
     width: int  # steps over which its evidence is smeared: alarms nearer than that are one
-    least_seen: float = JUDGED_SEEN  # share of a window that must be observed for it to be judged
+    least_seen: float = JUDGED_SEEN  # share of a window that one hole must leave for it to be judged; of several, half is enough
 
     def judge_from(self, share: float) -> None:
-        """Judge windows of which that share is observed; said once, before the core is shared."""
+        """Judge windows of which each hole leaves that share; said once, before the core is shared."""
         self.least_seen = share
 
     @abstractmethod

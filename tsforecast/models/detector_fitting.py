@@ -14,7 +14,6 @@ from tsforecast.models.detector import (
     HELD_OUT,
     JUDGED_SEEN,
     LEAST_HELD_OUT,
-    LEAST_SEEN,
     Core,
     Detector,
     Evidence,
@@ -26,7 +25,7 @@ from tsforecast.models.detector import (
     rows_of,
 )
 from tsforecast.models.detector_windows import main_period
-from tsforecast.models.evidence import BAND_LEVELS, in_units, over_channels, units_of
+from tsforecast.models.evidence import BAND_LEVELS, LEAST_SEEN, in_units, over_channels, units_of
 from tsforecast.models.explaining import NormalWindows
 from tsforecast.models.fitted_detector import LONG_AGO, DetectorFacts, FittedDetector, Memory, Scale
 from tsforecast.nn.config import TrainConfig
@@ -114,7 +113,7 @@ def _learnt(
 def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None = None) -> FittedDetector:
     """The same detector with units, calibration scores and tails of the newest rows of `panel`: nothing is learnt anew.
 
-    They are those that came after the fit, a quarter of the rows at least.
+    They are those that the fit has not learnt from, a quarter of the rows at least.
 
     Args:
         panel: the series as they are now; series of the fit that are not among them stay as they were.
@@ -134,7 +133,9 @@ def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None
         judged = _judged(core, rows, known[_span(panel, series)], held=held, before=before)
         kept = slice(max(before + len(values) - max(core.reach, 1), 0), None)
         tail = np.concatenate([memory.tail[len(memory.tail) - before :], values])[kept]
-        if judged.held or series_id not in detector.memories:  # of fewer rows what is known stays
+        if not judged.held and series_id not in detector.memories:
+            continue  # too few rows to know it by
+        if judged.held:  # of fewer rows what is known stays
             memory = _memory(core, panel, series, scale=memory.scale, judged=judged, units=units, labels=known)
         until = detector.memories[series_id].fitted_until if series_id in detector.memories else LONG_AGO
         memories[series_id] = replace(memory, tail=tail, tail_times=rows.timestamps[kept], fitted_until=until)
@@ -161,9 +162,11 @@ def held_out(rows: int) -> int:
 def _least_seen(series: Sequence[Rows]) -> float:
     """Share of a window that must be observed for it to be judged: four fifths of what is usual, at least half.
 
-    Usual is the median over series and channels: where a third is always missing, windows with a third missing are ordinary.
+    Usual is the median over series and channels that have values at all: where a third is always missing, windows with a
+    third missing are ordinary.
     """
-    shares = np.concatenate([np.isfinite(rows.values).mean(axis=0) for rows in series if len(rows)] or [np.ones(1)])
+    shares = np.concatenate([np.isfinite(rows.values).mean(axis=0) for rows in series if len(rows)] or [np.zeros(1)])
+    shares = shares[shares > 0] if (shares > 0).any() else np.ones(1)
     return max(JUDGED_SEEN * float(np.median(shares)), LEAST_SEEN)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsforecast.models.detector import LEAST_SEEN, Rows
+from tsforecast.models.detector import Rows
+from tsforecast.models.evidence import LEAST_SEEN, judgeable, steps_of
 from tsforecast.panel import FloatArray, IntArray
 
 CHUNK = 8192  # windows that go through a network together
@@ -28,7 +29,7 @@ class Column:
 
     def first_with(self, share: float) -> int:
         """The first step at which that share of the window that ends there is inside the series."""
-        return int(np.ceil(share * self.window)) - 1
+        return steps_of(share, self.window) - 1
 
     @classmethod
     def of(cls, values: FloatArray, window: int) -> "Column":
@@ -43,6 +44,11 @@ class Column:
             before=beside,
             complete=bool(known.all()),
         )
+
+    def judgeable(self, least_seen: float) -> Tensor:
+        """Which of the windows that end at each step are judged, (T,), see `evidence.judgeable`."""
+        seen = self.seen[self.before : self.before + self.steps].numpy() > 0
+        return torch.from_numpy(judgeable(seen[:, None], self.window, least_seen)[:, 0])
 
     def windows(self, first: int, count: int) -> tuple[Tensor, Tensor]:
         """(values, mask) of the windows that end at steps `first` … , (count, w) each, without a copy."""

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tsforecast.anomaly.report import BoolArray
 from tsforecast.panel import FloatArray
 
+LEAST_SEEN = 0.5  # share of a window that must be observed to learn from it, to tell its holes, or to judge it
 BAND_LEVELS = np.linspace(0.0, 1.0, 201)  # of held-out residuals that are remembered, for bands of any coverage
 LEAST_SPREAD = 1e-3  # of a kind of evidence, as a share of its mean deviation: evidence that is mostly 0 has no MAD
 CHANNEL_SHARE = 0.1  # of the channels, those with the highest scores, that make the score of a step
@@ -74,6 +76,29 @@ def over_channels(scores: FloatArray, *, share: float = CHANNEL_SHARE) -> FloatA
     mean = (np.sign(seen) * np.log1p(np.abs(seen))).sum(axis=1) / np.maximum(count, 1)
     found: FloatArray = np.where(count > 0, np.sign(mean) * np.expm1(np.abs(mean)), np.nan)
     return found
+
+
+def judgeable(seen: BoolArray, window: int, least_seen: float) -> BoolArray:
+    """Of the windows that end at each step, (T, C), those of which half is seen and each hole leaves `least_seen`, (T, C).
+
+    What is scattered can be told from its neighbours, a hole in one piece cannot: at its edge a window of few steps is judged.
+    Steps before the first one are not seen.
+    """
+    hole = window - steps_of(least_seen, window) + 1  # steps in one piece that are too many
+    missing = np.pad(~seen, ((window, 0), (0, 0)), constant_values=True).astype(np.int64)
+    lost = np.concatenate([np.zeros_like(missing[:1]), np.cumsum(missing, axis=0)])
+    ends = np.zeros(missing.shape, dtype=np.int64)  # steps at which a hole is too long
+    ends[hole - 1 :] = lost[hole:] - lost[: len(lost) - hole] == hole
+    held = np.concatenate([np.zeros_like(ends[:1]), np.cumsum(ends, axis=0)])
+    rows = np.arange(window, len(missing))  # of the last steps of the windows
+    found: BoolArray = lost[rows + 1] - lost[rows + 1 - window] <= window - steps_of(LEAST_SEEN, window)
+    found &= held[rows + 1] == held[rows - window + hole]
+    return found
+
+
+def steps_of(share: float, window: int) -> int:
+    """Whole steps that are at least that share of a window."""
+    return int(np.ceil(share * window - 1e-9))
 
 
 def trailing_mean(values: FloatArray, width: int) -> FloatArray:

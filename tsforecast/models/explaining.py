@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tsforecast.anomaly.report import BoolArray, ChannelShare, Event, NormalExample, severity_of
 from tsforecast.models.detector import Rows
-from tsforecast.models.evidence import in_units, over_channels
+from tsforecast.models.evidence import over_channels
 from tsforecast.panel import FloatArray, IntArray, TimeArray, wall_labels
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ RECENT, LEAST_RECENT = 500, 16  # steps before an event that say how high a chan
 LEAST_DEVIATION = 1.0  # of recent scores of a channel, which are in units of the detector
 FARTHEST = 1e15  # standard deviations of a value that is compared: beyond it single precision has no squares
 ORDINARY = 0.01  # p-value above which the scores of a channel are taken to be ordinary
+PValues = tuple[FloatArray, FloatArray]  # log(1 + score) ascending, and the logarithms of their p-values
 STOOD_OUT = 0.5  # share of its peak score at which a channel is said to stand out
 
 
@@ -125,6 +126,7 @@ def explained(detector: "FittedDetector", judged: Judged, memory: "Memory", even
     if not weight.sum() > 0:
         return event
     order = np.argsort(-weight, kind="stable")
+    known = _known_p_values(judged, memory, event)
     shares = []
     for rank, c in enumerate(order[:MOST_CHANNELS].tolist()):
         if not weight[c] > 0:
@@ -138,10 +140,10 @@ def explained(detector: "FittedDetector", judged: Judged, memory: "Memory", even
             ChannelShare(
                 name=detector.facts.channels[c],
                 share=float(weight[c] / weight.sum()),
-                first=judged.label(_first_out(judged, event, c, detector.core.width)),
+                first=None if (out := _first_out(judged, known, event, c, detector.core.width)) is None else judged.label(out),
                 value=float(value) if np.isfinite(value) else None,
                 expected=float(expected) if np.isfinite(expected) else None,
-                severity_without=_severity_without(detector, judged, memory, event, c) if counted else None,
+                severity_without=_severity_without(detector, judged, memory, known, event, c) if counted else None,
             )
         )
     return replace(event, channels=tuple(shares), nearest_normal=_nearest(detector, judged, memory, event, int(order[0])))
@@ -164,11 +166,16 @@ def channel_weights(scores: FloatArray, first: int, last: int) -> FloatArray:
     return risen if risen.any() else mean
 
 
-def _first_out(judged: Judged, event: Event, channel: int, width: int) -> int:
-    """First row, at most a window before the event, from which the channel reaches half of its peak."""
+def _first_out(judged: Judged, known: PValues, event: Event, channel: int, width: int) -> int | None:
+    """First row, at most a window before the event, of those up to its peak in which the channel is out of the ordinary."""
     first = max(event.first_row - width, 0)
     scores = np.nan_to_num(judged.channel_scores[first : event.last_row + 1, channel], nan=-np.inf)
-    return first + int(np.flatnonzero(scores >= STOOD_OUT * scores.max())[0]) if scores.max() > 0 else event.first_row
+    ordinary = _p_values_at(known, scores) > ORDINARY
+    peak = event.first_row - first + int(scores[event.first_row - first :].argmax())
+    if ordinary[peak]:
+        return None
+    before = np.flatnonzero(ordinary[:peak])
+    return first + int(before[-1]) + 1 if len(before) else first
 
 
 def expected_unseen(detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event, channel: int) -> FloatArray:
@@ -223,7 +230,9 @@ def _oddest(values: FloatArray, expected: FloatArray, evidence: FloatArray) -> i
     return int(np.nanargmax(away)) if np.isfinite(away).any() else int(evidence.argmax())
 
 
-def _severity_without(detector: "FittedDetector", judged: Judged, memory: "Memory", event: Event, channel: int) -> float | None:
+def _severity_without(
+    detector: "FittedDetector", judged: Judged, memory: "Memory", known: PValues, event: Event, channel: int
+) -> float | None:
     """Severity of the event, had the channel been ordinary: what the others give, judged anew without it.
 
     Values made up in its place would have to be ordinary for every kind of evidence, beside the other channels too, and from
@@ -234,13 +243,13 @@ def _severity_without(detector: "FittedDetector", judged: Judged, memory: "Memor
     own, score, p_value = judged.channel_scores[rows, channel], judged.score[rows], judged.p_value[rows]
     if not (np.isfinite(score) & np.isfinite(p_value)).any():
         return None
-    known = _known_p_values(judged, memory, event)
     if not np.isfinite(own).any() or _p_values_at(known, np.asarray([np.nanmax(own)]))[0] > ORDINARY:
         return event.severity
     start, stop = _around(detector, judged, event)
     hidden = judged.values[start:stop].copy()
     hidden[:, channel] = np.nan
-    without = _scores_with(detector, judged, memory, hidden, start, stop)[event.first_row - start : event.last_row + 1 - start]
+    scores = detector.scores_of(_part(detector, judged, memory, hidden, start), memory)
+    without = (scores.revised if judged.revised else scores.causal)[event.first_row - start : event.last_row + 1 - start]
     others = judged.channel_scores[rows].copy()
     others[:, channel] = 0.0  # its median
     without = np.where(np.isfinite(without), without, over_channels(others))  # near the first row, or with nothing else seen
@@ -249,33 +258,7 @@ def _severity_without(detector: "FittedDetector", judged: Judged, memory: "Memor
     return float(severity_of(np.nanmin(found)))
 
 
-def _scores_with(
-    detector: "FittedDetector", judged: Judged, memory: "Memory", values: FloatArray, start: int, stop: int
-) -> FloatArray:
-    """Scores of the rows `start` … `stop` with other values (n, C), in the units of the scores that were judged, (n,).
-
-    Revised scores may have been judged in units of all rows of the series. So few rows have none of their own: their scores
-    in held-out units are matched, by rank, with those that were judged there.
-    """
-
-    def scored(given: FloatArray) -> FloatArray:
-        evidence = detector.core.evidence(_part(detector, judged, memory, given, start))
-        part = evidence.revised if judged.revised else evidence.causal
-        return over_channels(in_units(part, memory.units[int(judged.revised)], detector.core.weights))
-
-    found = scored(values)
-    if not judged.revised:
-        return found
-    seen, told = scored(judged.values[start:stop]), judged.score[start:stop]
-    both = np.isfinite(seen) & np.isfinite(told)
-    both[: min(detector.core.reach, len(both) // 2)] = False  # they would read rows before `start`
-    if not both.any():
-        return found
-    matched: FloatArray = np.interp(found, np.sort(seen[both]), np.sort(told[both]))
-    return matched
-
-
-def _known_p_values(judged: Judged, memory: "Memory", event: Event) -> tuple[FloatArray, FloatArray]:
+def _known_p_values(judged: Judged, memory: "Memory", event: Event) -> PValues:
     """(log(1 + score) (n,) ascending, logarithms of p-values (n,) falling) of an event and of what came before it.
 
     Calibration moves on with time, so those of the recent past and of the event itself count, and the held-out scores where
@@ -294,7 +277,7 @@ def _known_p_values(judged: Judged, memory: "Memory", event: Event) -> tuple[Flo
     return np.log1p(np.maximum(score[order], 0.0)), falling  # tails are straight on this scale
 
 
-def _p_values_at(known: tuple[FloatArray, FloatArray], scores: FloatArray) -> FloatArray:
+def _p_values_at(known: PValues, scores: FloatArray) -> FloatArray:
     """The p-values that this series gives to such scores (n,), between those of the scores it had."""
     found: FloatArray = np.exp(np.interp(np.log1p(np.maximum(scores, 0.0)), *known))
     return found

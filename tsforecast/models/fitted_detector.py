@@ -53,7 +53,7 @@ class DetectorFacts:
     observations: int  # steps with a value in some channel
     seed: int
     tz: str | None = None
-    least_seen: float = JUDGED_SEEN  # share of a window that must be observed for it to be judged
+    least_seen: float = JUDGED_SEEN  # share of a window that one hole must leave for it to be judged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +156,10 @@ class FittedDetector:
         """Rows of a series that the fit has not seen which give its scale, and are not judged."""
         return max(FIRST_WIDTHS * self.core.width, LEAST_FIRST)
 
+    def needed(self, series_id: str) -> int:
+        """Rows before a step of the series without which it may have no score."""
+        return self.core.reach if series_id in self.memories else max(self.core.reach, self.first_rows)
+
     def series_scores(self, panel: Panel, series: int, memory: Memory, values: FloatArray | None = None) -> SeriesScores:
         """Scores of one series of `panel`, or of other `values` (T, C) in its place.
 
@@ -171,7 +175,7 @@ class FittedDetector:
     def looking_back(self, panel: Panel, series: int, memory: Memory, values: FloatArray | None = None) -> tuple[Rows, int]:
         """(standardised rows of one series behind those remembered, how many of them are remembered)."""
         rows = rows_of(panel, series, channel_values(panel, series) if values is None else values)
-        before = self._before(panel, series, memory)
+        before = self.before(panel, series, memory)
         joined = np.concatenate([memory.tail[len(memory.tail) - before :], rows.values])
         times = np.concatenate([memory.tail_times[len(memory.tail_times) - before :], rows.timestamps])
         return replace(rows, values=memory.scale.standardise(joined), timestamps=times), before
@@ -180,7 +184,7 @@ class FittedDetector:
         """Scores of standardised rows; nothing before them counts."""
         return self._scored(rows, memory, 0)
 
-    def _before(self, panel: Panel, series: int, memory: Memory) -> int:
+    def before(self, panel: Panel, series: int, memory: Memory) -> int:
         """Remembered rows that directly precede those of the series: all, or none."""
         if not len(memory.tail_times):
             return 0
@@ -191,8 +195,7 @@ class FittedDetector:
     def _scored(self, rows: Rows, memory: Memory, before: int) -> SeriesScores:
         evidence = self.core.evidence(rows)
         causal = in_units(evidence.causal[:, before:], memory.units[0], self.core.weights)
-        units = self._units_looking_back(evidence.revised[:, before:], rows.timestamps[before:], memory)
-        revised = in_units(evidence.revised[:, before:], units, self.core.weights)
+        revised = in_units(evidence.revised[:, before:], memory.units[1], self.core.weights)
         return SeriesScores(
             causal=over_channels(causal),
             revised=over_channels(revised),
@@ -203,7 +206,7 @@ class FittedDetector:
         )
 
     def _units_looking_back(self, evidence: FloatArray, timestamps: TimeArray, memory: Memory) -> FloatArray:
-        """Units (2, K, C) of the judged rows themselves, where they are enough; held-out ones drift away from what is judged.
+        """Units (2, K, C) of the rows that are ranked, where they are enough; held-out ones drift away from them.
 
         Rows that were learnt from have none: a detector that remembers them has nothing against them.
         """
@@ -213,6 +216,9 @@ class FittedDetector:
 
     def scores(self, panel: Panel, *, revised: bool = True) -> FloatArray:
         """Raw scores of all rows, (N,), NaN where a row cannot be judged: for metrics that need no threshold.
+
+        Revised ones rank the rows of this one panel: kinds of evidence add up in units of its own rows, where they are enough.
+        The scores of reports and streams add up in held-out units, which later rows do not change.
 
         Raises:
             FrequencyError, CovariateError, SchemaError.
@@ -399,6 +405,7 @@ def _unstacked(arrays: Mapping[str, np.ndarray], count: int) -> list[Memory]:
     rows = np.concatenate([[0], np.cumsum(arrays["memory.tail_rows"])])
     scores = np.concatenate([[0], np.cumsum(arrays["memory.score_rows"])])
     times = arrays["memory.tail_times"] if arrays["memory.is_integer"][0] else arrays["memory.tail_times"].view("M8[ns]")
+    until = arrays.get("memory.fitted_until", np.full(count, LONG_AGO))  # detectors of before it was kept have none
     if len(arrays["memory.mean"]) != count or len(rows) != count + 1:
         raise ValueError(f"{len(arrays['memory.mean'])} memories for {count - 1} series")
     return [
@@ -410,7 +417,7 @@ def _unstacked(arrays: Mapping[str, np.ndarray], count: int) -> list[Memory]:
             tail_times=times[rows[i] : rows[i + 1]],
             scores=arrays["memory.scores"][:, scores[i] : scores[i + 1]],
             vouched=arrays["memory.vouched"][scores[i] : scores[i + 1]] != 0,
-            fitted_until=int(arrays["memory.fitted_until"][i]),
+            fitted_until=int(until[i]),
         )
         for i in range(count)
     ]

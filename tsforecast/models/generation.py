@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from tsforecast.errors import OptionError
-from tsforecast.models.detector import LEAST_SEEN, Rows
+from tsforecast.models.detector import Rows
 from tsforecast.models.detector_tape import Column
-from tsforecast.models.evidence import trailing_mean
+from tsforecast.models.evidence import LEAST_SEEN, trailing_mean
 from tsforecast.nn.autoencoder import VariationalWindowAutoencoder
 from tsforecast.panel import FloatArray, IntArray, Panel
 from tsforecast.preprocessing.calendar import future_timestamps_after

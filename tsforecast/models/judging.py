@@ -15,6 +15,7 @@ from tsforecast.anomaly.report import (
     MISSING,
     NOT_CALIBRATED,
     TOO_SHORT,
+    TOO_SPARSE,
     AnomalyReport,
     BoolArray,
     Event,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 NEW_SERIES = "not in the training data: scaled by its own rows, calibrated on the scores of the other series"
 LEAST_GAP = 3  # missing steps in a row that are an event, or half a window where that is more
 MOST_EXPLAINED = 200  # events of a report that are explained, the most severe ones
-LEAST_OWN_SCORES = 200  # of a series, from which on who looks back judges each among all of them
 FEW_SCORES = 200  # held-out scores of a series, below which it is said that they are few
 LOOKED_AT = 20  # widths before an event that tell its kind
 
@@ -128,8 +128,8 @@ class SeriesJudge:
 
         Args:
             timestamps, score, residual, missing: (n,).
-            learnt: (n,) steps that the detector was fitted to or calibrated on: judged, but not calibrated on once more. What
-                is odd among them is judged by the others alone.
+            learnt: (n,) steps up to the end of the fit or of a recalibration: judged, but not calibrated on once more. What is
+                odd among them is judged by the others alone. Not for a judge that was restored.
         """
         ignored = self.rules.ignored(timestamps)
         calibrated = self.calibrator.update(score, ignore=ignored if learnt is None else ignored | learnt)
@@ -166,7 +166,14 @@ class SeriesJudge:
         found.machine = AlarmMachine.from_state(rules, _under("machine.", arrays), values["machine"])
         found.gaps = GapWatch.from_state(values["gaps"])
         found.series_id, found.width = found.machine.series_id, found.machine.width
+        found.looking_back = partial(_refuse_to_look_back, found.series_id)
         return found
+
+
+def _refuse_to_look_back(series_id: str) -> Calibrator:
+    raise TypeError(
+        f"the judge of {series_id!r} was restored: the scores that it started from are gone, so it looks back on none"
+    )
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -203,11 +210,17 @@ def band(expected: FloatArray, memory: "Memory", level: float) -> tuple[FloatArr
     return ends[0], ends[1]
 
 
-def reasons(values: FloatArray, score: FloatArray, p_value: FloatArray) -> np.ndarray:
-    """Why a step has no score or no p-value, (T,): indices in REASONS."""
+def reasons(values: FloatArray, score: FloatArray, p_value: FloatArray, *, before: int, needed: int) -> np.ndarray:
+    """Why a step has no score or no p-value, (T,): indices in REASONS.
+
+    Args:
+        before: rows of the series that the first of these looks back on.
+        needed: rows before a step without which it may have no score for being early.
+    """
     found = np.full(len(score), JUDGED, dtype=np.int8)
     found[np.isfinite(score) & ~np.isfinite(p_value)] = NOT_CALIBRATED
-    found[~np.isfinite(score)] = TOO_SHORT
+    early = np.arange(before, before + len(score)) <= needed
+    found[~np.isfinite(score)] = np.where(early, TOO_SHORT, TOO_SPARSE)[~np.isfinite(score)]
     found[~np.isfinite(values).any(axis=1)] = MISSING
     return found
 
@@ -253,7 +266,7 @@ def judge(
         sensitivity: alarms per 1,000 steps, in place of that of `alarms`.
         level: coverage of the band around what is expected, percent.
         revised: judge the scores that know what came after. They find the borders of events better, and are for looking
-            back; the scores of the newest steps still change.
+            back; the scores of the newest steps, which are `provisional`, still change.
         since: first timestamp of the report; rows before it are only history.
         explain: work out channels, severity without them, and the nearest ordinary window of each event.
         before: what `detector` was before it was recalibrated on this very panel: its series look back on what it remembers.
@@ -326,7 +339,11 @@ def _moment(panel: Panel, since: np.datetime64 | int | str | None) -> np.datetim
         stamp = pd.Timestamp(since)
     except (TypeError, ValueError) as error:
         raise OptionError(f"since must be a timestamp, got {since!r}", field="since") from error
-    return (stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)).to_datetime64()
+    if stamp.tzinfo is None:
+        return stamp.to_datetime64()
+    if panel.tz is None and not panel.zones:
+        raise OptionError(f"since has an offset, {since!s}, and the series have no time zone; give it without", field="since")
+    return stamp.tz_convert("UTC").tz_localize(None).to_datetime64()
 
 
 def _judge_series(
@@ -352,7 +369,7 @@ def _judge_series(
     channel_scores = scores.revised_channels if revised else scores.causal_channels
     expected = scores.revised_expected if revised else scores.expected
     local = in_zone(rules, panel.zone_of(series))
-    referee, learnt = _referee(detector, memory, local, series_id, timestamps, score if revised else None)
+    referee, learnt = _referee(detector, memory, local, series_id, timestamps, revised)
     found = referee.update(
         timestamps,
         score=score,
@@ -374,18 +391,19 @@ def _judge_series(
         changed, found = _trimmed(changed, found, score=score, timestamps=timestamps, smear=detector.core.delay)
     events = [event for event in changed if since is None or bool(np.greater_equal(event.end, since))]
     lower, upper = band(expected, memory, level)
-    steps = np.arange(len(score))
     row_values: dict[str, Any] = {
         "timestamps": timestamps,
         "values": values,
         "score": scores.causal,
         "revised_score": scores.revised,
-        "provisional": steps >= len(score) - detector.core.delay,
+        "provisional": np.arange(len(score)) >= len(score) - detector.core.delay,
         "p_value": found.p_value,
         "rate": found.rate,
         "severity": severity_of(found.p_value),
         "alarm": found.alarm,
-        "reason": reasons(values, score, found.p_value),
+        "reason": reasons(
+            values, score, found.p_value, before=detector.before(panel, series, looked_back_on), needed=detector.needed(series_id)
+        ),
         "expected": expected,
         "lower": lower,
         "upper": upper,
@@ -406,23 +424,11 @@ def _referee(
     rules: AlarmRules,
     series_id: str,
     timestamps: TimeArray,
-    revised: FloatArray | None,
+    revised: bool,
 ) -> tuple[SeriesJudge, BoolArray]:
-    """(judge of one series, steps that it may not calibrate on (T,)).
-
-    Causal scores are calibrated on held-out ones, then on the newest. Who looks back, with `revised` scores (T,), has all
-    of them at once: each is judged among all.
-    """
+    """(judge of one series, steps that it may not calibrate on (T,)): from held-out scores on, with new ones."""
     width = detector.core.width
-    known = np.zeros(0)
-    if revised is not None:  # those that nothing was fitted to, if they will do
-        there = np.isfinite(revised)
-        new = there & memory.new(timestamps)
-        known = revised[new if np.count_nonzero(new) >= LEAST_OWN_SCORES else there]
-    if len(known) >= LEAST_OWN_SCORES:
-        referee = SeriesJudge(rules, series_id=series_id, scores=known, width=width, window=len(known))
-        return referee, np.ones(len(timestamps), dtype=np.bool_)
-    scores = memory.scores[int(revised is not None)]
+    scores = memory.scores[int(revised)]
     referee = SeriesJudge(rules, series_id=series_id, scores=scores, vouched=memory.vouched, width=width)
     if not len(memory.tail_times):
         return referee, np.zeros(len(timestamps), dtype=np.bool_)

@@ -9,7 +9,7 @@ import numpy as np
 from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Core, Detector, Evidence, Rows, refuse_short
 from tsforecast.models.detector_windows import check_window, period_of
-from tsforecast.models.evidence import centred_mean, trailing_mean
+from tsforecast.models.evidence import LEAST_SEEN, centred_mean, judgeable, trailing_mean
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
 
@@ -99,11 +99,11 @@ class LocalLevelCore(Core):
         for back in range(1, PERIODS + 1) if self.period else ():
             filled = np.where(np.isfinite(filled), filled, _shifted(values, -back * self.period))
         apart = filled - _shifted(filled, -window)
-        share = trailing_mean(seen.astype(np.float64), window)  # of the steps inside the series
-        enough = np.minimum(share, _shifted(share, -window)) >= self.least_seen  # not so where the window before is outside
-        enough &= trailing_mean(np.isfinite(apart).astype(np.float64), window) >= (
-            NEARLY_ALL if self.period else self.least_seen**2
-        )
+        enough = judgeable(seen, window, self.least_seen)
+        enough[window:] &= enough[:-window].copy()  # the window before too
+        enough[:window] = False
+        least = NEARLY_ALL if self.period else LEAST_SEEN**2
+        enough &= trailing_mean(np.isfinite(apart).astype(np.float64), window) >= least
         return np.where(enough, trailing_mean(apart, window), np.nan)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import About, Callback
-from tsforecast.models.detector import LEAST_SEEN, Core, Detector, Evidence, Rows
+from tsforecast.models.detector import Core, Detector, Evidence, Rows
 from tsforecast.models.detector_windows import check_window, choose_window
-from tsforecast.models.evidence import centred_mean
-from tsforecast.models.window_arrays import BoolArray, chunks, ending_windows, seen_enough, training_windows, without_holes
+from tsforecast.models.evidence import LEAST_SEEN, centred_mean, judgeable
+from tsforecast.models.window_arrays import BoolArray, chunks, ending_windows, training_windows, without_holes
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
 
@@ -144,9 +144,10 @@ class PCARemainderCore(Core):
         remainder, expected = np.full(newest, np.nan), np.full(newest, np.nan)
         errors, fitted, counts = (np.zeros(newest + width - 1) for _ in range(3))  # from the first step of the first window
         judged = np.zeros(newest + width - 1)
+        judgeable_ones = self._judgeable(values)[len(values) - newest :]
         for part in chunks(newest):
             filled, seen = without_holes(windows[part])
-            enough, told = seen_enough(seen, self.least_seen), seen_enough(seen, LEAST_SEEN)
+            enough, told = judgeable_ones[part], seen.mean(axis=1) >= LEAST_SEEN
             if not told.any():
                 continue
             rebuilt = self._rebuilt(filled, seen)
@@ -163,6 +164,10 @@ class PCARemainderCore(Core):
                 counts[steps] += told
         covering = np.where(judged > 0, errors / np.maximum(judged, 1), np.nan)[width - 1 :]
         return remainder, expected, covering, np.where(counts > 0, fitted / np.maximum(counts, 1), np.nan)[width - 1 :]
+
+    def _judgeable(self, values: FloatArray) -> BoolArray:
+        """Which of the windows that end at each of the values (T,) are judged, (T,)."""
+        return judgeable(np.isfinite(values)[:, None], self.window, self.least_seen)[:, 0]
 
     def _rebuilt(self, filled: FloatArray, seen: BoolArray) -> FloatArray:
         """What the main components make of windows (B, w); holes do not take part."""
@@ -187,9 +192,10 @@ class PCARemainderCore(Core):
         """Score of the window that ends at each of the `newest` last of the values (T,)."""
         windows = ending_windows(values, self.window)[len(values) - newest :]
         found = np.full(newest, np.nan)
+        judgeable_ones = self._judgeable(values)[len(values) - newest :]
         for part in chunks(newest):
-            filled, seen = without_holes(windows[part])
-            enough = seen_enough(seen, self.least_seen)
+            filled, _ = without_holes(windows[part])
+            enough = judgeable_ones[part]
             away = (filled - self.mean) / self.scale
             along = away @ self.components.T  # (B, w)
             score: FloatArray

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tsforecast.anomaly.alarms import AlarmRules, Change
+from tsforecast.anomaly.points import Point, answers_from_arrays, answers_to_arrays
 from tsforecast.anomaly.report import REASONS, Event, severity_of
 from tsforecast.errors import ArtifactError, FrequencyError, OptionError, SchemaError
 from tsforecast.models.detector import Rows
@@ -34,7 +34,7 @@ from tsforecast.models.judging import (
     rules_of,
     with_kind,
 )
-from tsforecast.panel import FloatArray, IntArray, TimeArray, moment_number
+from tsforecast.panel import FloatArray, TimeArray, moment_number
 from tsforecast.preprocessing.calendar import future_timestamps_after
 
 if TYPE_CHECKING:
@@ -48,25 +48,6 @@ BLOCK = 32  # revised scores that are worked out together, at least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
-    """One judged step."""
-
-    timestamp: np.datetime64 | int
-    values: tuple[float, ...]  # (C,) NaN = missing
-    score: float  # NaN = not judged, see `reason`
-    p_value: float
-    severity: float  # 0 … 100
-    alarm: bool
-    expected: tuple[float, ...]  # (C,)
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
-    reason: str  # "" | "missing" | "too short" | "not calibrated"
-    event_id: str | None  # of the event that it belongs to
-    provisional: bool = True  # its score does not know yet what came after
-    repeated: bool = False  # judged before: the answer of then
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
     """What some new values lead to."""
 
@@ -74,7 +55,22 @@ class Update:
     revised: tuple[tuple[np.datetime64 | int, float], ...]  # (timestamp, score) that are final now, oldest first
     events: tuple[Event, ...]  # those that began, went on or ended
     skipped: int = 0  # steps that were missing between the values, and count as not observed
-    outdated: int = 0  # values too old to be answered again: ignored
+    outdated: int = 0  # values from before the stream, or too old to be answered again: not read
+    changed: int = 0  # values that differ from those that were judged: not read
+    late: int = 0  # values of steps that had been judged as missing: not read
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """What an update would do to a stream."""
+
+    rows: FloatArray  # (n, C) to be judged, with those that are missing between them
+    moments: TimeArray  # (n,)
+    sent: frozenset[int]  # of these moments, those that are no gap
+    skipped: int
+    alone: bool  # nothing is looked back on
+    told: tuple[Point, ...]  # answers of before
+    counts: dict[str, int]  # of values that are not read: `outdated`, `changed` and `late` of an Update
 
 
 class DetectorStream:
@@ -125,31 +121,40 @@ class DetectorStream:
             FrequencyError: a timestamp off the clock, or so far ahead that it must be a mistake.
         Either takes none of the values: the stream is as it was.
         """
+        asked = self._asked(values, timestamps)
+        if asked.alone:  # all is checked: from here on the stream changes
+            self._look_back_on_nothing()
+        told = list(asked.told)
+        revised: list[tuple[np.datetime64 | int, float]] = []
+        changed: dict[str, Event] = {}  # each in its newest state
+        for first in range(0, len(asked.rows), AT_ONCE):
+            piece = slice(first, first + AT_ONCE)
+            points, events = self._judged(asked.rows[piece], asked.moments[piece], asked.sent)
+            told += points
+            changed |= {event.id: event for event in events}
+            revised += self._revised()
+            self._forget()
+        return Update(
+            points=tuple(told), revised=tuple(revised), events=tuple(changed.values()), skipped=asked.skipped, **asked.counts
+        )
+
+    def check(self, values: Any, timestamps: Any | None = None) -> int:
+        """How many missing steps `update` would judge with these values; raises what it would raise, and changes nothing."""
+        return self._asked(values, timestamps).skipped
+
+    def _asked(self, values: Any, timestamps: Any | None) -> _Asked:
         given = self._checked(values)
         times = self._times_of(timestamps, len(given))
         new = np.ones(len(given), dtype=np.bool_)
         if len(self.times) and len(given):
             new = np.greater(times, self.times[-1])
-        told = [point for moment in times[~new] if (point := self._answered(moment)) is not None]
-        outdated = int((~new).sum()) - len(told)
-        if not new.any():
-            return Update(points=tuple(told), revised=(), events=(), outdated=outdated)
-        alone = self._far_from_the_fit(times[new][0])
-        rows, moments, skipped = self._with_gaps(given[new], times[new], self.times[:0] if alone else self.times[-1:])
-        if alone:  # all is checked: from here on the stream changes
-            self._look_back_on_nothing()
-        wanted = set(times[new].astype(np.int64).tolist())
-        revised: list[tuple[np.datetime64 | int, float]] = []
-        changed: dict[str, Event] = {}  # each in its newest state
-        for first in range(0, len(rows), AT_ONCE):
-            points, events = self._judged(rows[first : first + AT_ONCE], moments[first : first + AT_ONCE])
-            told += [point for point in points if moment_number(point.timestamp) in wanted]
-            changed |= {event.id: event for event in events}
-            revised += self._revised()
-            self._forget()
-        return Update(
-            points=tuple(told), revised=tuple(revised), events=tuple(changed.values()), skipped=skipped, outdated=outdated
-        )
+        told, counts = self._known(given[~new], times[~new])
+        rows, moments, skipped, alone = given[new], times[new], 0, False
+        if len(rows):
+            alone = self._far_from_the_fit(moments[0])
+            rows, moments, skipped = self._with_gaps(rows, moments, self.times[:0] if alone else self.times[-1:])
+        sent = frozenset(times[new].astype(np.int64).tolist())
+        return _Asked(rows=rows, moments=moments, sent=sent, skipped=skipped, alone=alone, told=told, counts=counts)
 
     def _checked(self, values: Any) -> FloatArray:
         channels = len(self.detector.facts.channels)
@@ -161,6 +166,8 @@ class DetectorStream:
             ) from error
         if given.ndim == 0:
             given = given[None]
+        if given.ndim == 1 and not len(given):
+            return np.zeros((0, channels))
         if given.ndim == 1:
             given = given[:, None] if channels == 1 else given[None]
         if given.ndim != 2 or given.shape[1] != channels:
@@ -183,6 +190,8 @@ class DetectorStream:
     def _times_of(self, timestamps: Any | None, count: int) -> TimeArray:
         facts = self.detector.facts
         is_integer = isinstance(facts.freq, int)
+        if not count and (timestamps is None or not np.size(timestamps)):
+            return self.times[:0]
         if timestamps is None:
             if not len(self.times):
                 if is_integer:
@@ -206,9 +215,18 @@ class DetectorStream:
         found: TimeArray = future_timestamps_after(self.times[-1:], self.detector.facts.freq, count, tz=self.detector.facts.tz)[0]
         return found
 
-    def _answered(self, moment: np.datetime64 | int) -> Point | None:
-        known = self.answers.get(moment_number(moment))
-        return None if known is None else replace(known, repeated=True)
+    def _known(self, rows: FloatArray, moments: TimeArray) -> tuple[tuple[Point, ...], dict[str, int]]:
+        """(the answers of then to steps that are not new, how many values of each kind are not read)."""
+        told, counts = [], {"outdated": 0, "changed": 0, "late": 0}
+        for row, moment in zip(rows, moments, strict=True):
+            known = self.answers.get(moment_number(moment))
+            if known is None:
+                counts["outdated"] += 1
+                continue
+            told.append(replace(known, repeated=True))
+            if not np.array_equal(row, known.values, equal_nan=True):
+                counts["late" if np.isnan(known.values).all() else "changed"] += 1
+        return tuple(told), counts
 
     def _far_from_the_fit(self, moment: np.datetime64 | int) -> bool:
         """Whether nothing was judged yet and the first value comes so late that the rows of the fit do not matter to it."""
@@ -266,20 +284,21 @@ class DetectorStream:
         return FrequencyError(
             f"series {self.series_id!r}: got {far} after {before}, so some {max(away - place - 1, MOST_SKIPPED + 1):,} steps of "
             f"{self.detector.facts.freq!r} would be skipped; one update may skip {MOST_SKIPPED:,}, and none of its values was "
-            'taken. Correct the timestamp; if it is right, begin anew: detector.stream(series_id), over HTTP "reset": true',
+            "taken. Correct the timestamp; if it is right, begin anew: detector.stream(series_id)",
             series_id=self.series_id,
             field="timestamps",
         )
 
     # Judging
 
-    def _judged(self, rows: FloatArray, moments: TimeArray) -> tuple[list[Point], list[Event]]:
+    def _judged(self, rows: FloatArray, moments: TimeArray, sent: frozenset[int]) -> tuple[list[Point], list[Event]]:
+        """(the answers to those of the rows that were `sent`, the events that changed)."""
         core = self.detector.core
         self.values = np.concatenate([self.values, rows])
         self.times = np.concatenate([self.times, moments])
         self._scaled()
         memory, n = self.memory, len(rows)
-        evidence, ahead = core.causal(self._rows(memory, n + core.reach), n)
+        evidence, ahead = core.causal(self._rows(max(len(self.values) - n - core.reach, 0)), n)
         channel_scores = in_units(evidence, memory.units[0], core.weights)
         score, expected = over_channels(channel_scores), memory.scale.back(ahead)
         if not self.known:  # its first rows are what it is scaled by
@@ -292,10 +311,15 @@ class DetectorStream:
         self.rows += n
         events = self._told(found.changes)
         lower, upper = band(expected, memory, self.level)
-        severity, reason = severity_of(found.p_value), reasons(rows, score, found.p_value)
+        severity, reason = (
+            severity_of(found.p_value),
+            reasons(rows, score, found.p_value, before=self.history + self.rows - n, needed=self.detector.needed(self.series_id)),
+        )
         current = self.judge.machine.event()
-        points = []
+        points, keys = [], moments.astype(np.int64).tolist()
         for i in range(n):
+            if i < n - REMEMBERED and keys[i] not in sent:
+                continue  # nobody asks for it now, nor can later
             belongs = [event.id for event in (*events, *([current] if current else [])) if event.start <= moments[i] <= event.end]
             point = Point(
                 timestamp=moments[i] if moments.dtype.kind == "M" else int(moments[i]),
@@ -310,17 +334,19 @@ class DetectorStream:
                 reason=REASONS[int(reason[i])],
                 event_id=belongs[0] if belongs and found.alarm[i] else None,
             )
-            points.append(point)
-            self.answers[moment_number(point.timestamp)] = point
+            if keys[i] in sent:
+                points.append(point)
+            self.answers[keys[i]] = point
         while len(self.answers) > REMEMBERED:
             self.answers.popitem(last=False)
         return points, events
 
-    def _rows(self, memory: "Memory", count: int) -> Rows:
-        facts, first = self.detector.facts, max(len(self.values) - count, 0)
+    def _rows(self, first: int, stop: int | None = None) -> Rows:
+        """Those places of the ring, standardised."""
+        facts = self.detector.facts
         return Rows(
-            values=memory.scale.standardise(self.values[first:]),
-            timestamps=self.times[first:],
+            values=self.memory.scale.standardise(self.values[first:stop]),
+            timestamps=self.times[first:stop],
             freq=facts.freq,
             season=facts.season,
             tz=facts.tz,
@@ -360,7 +386,7 @@ class DetectorStream:
         for i, moment in enumerate(self.times[self.history :].astype(np.int64).tolist(), self.history):
             if moment in self.answers:
                 p_value[i] = self.answers[moment].p_value
-        detector, rows = self.detector, self._rows(self.memory, len(self.values))
+        detector, rows = self.detector, self._rows(0)
         judged = Judged(
             series_id=self.series_id,
             timestamps=self.times,
@@ -381,13 +407,7 @@ class DetectorStream:
             before = self.rows - self.final  # judged rows without a revised score
             stop = len(self.values) - before + self.block + core.delay  # row after the last one that these scores read
             first = max(len(self.values) - before - core.reach - core.delay, 0)
-            rows = Rows(
-                values=self.memory.scale.standardise(self.values[first:stop]),
-                timestamps=self.times[first:stop],
-                freq=self.detector.facts.freq,
-                season=self.detector.facts.season,
-                tz=self.detector.facts.tz,
-            )
+            rows = self._rows(first, stop)
             evidence = core.evidence(rows)
             place = len(self.values) - before - first
             part = in_units(evidence.revised[:, place : place + self.block], self.memory.units[1], core.weights)
@@ -424,7 +444,7 @@ class DetectorStream:
             "expected": self.expected,
             "times": self.times.astype(np.int64),
         }
-        stored |= _answers_to_arrays(list(self.answers.values()), len(self.detector.facts.channels))
+        stored |= answers_to_arrays(list(self.answers.values()), len(self.detector.facts.channels))
         memory = self.memory.scale
         stored |= {"mean": memory.mean, "deviation": memory.deviation}
         data = to_bytes({name: np.ascontiguousarray(array) for name, array in stored.items()})
@@ -512,7 +532,7 @@ def _restore(stream: DetectorStream, folder: Path) -> None:
         stream.rows, stream.final, stream.history = int(state["rows"]), int(state["final"]), int(state["history"])
         scale = replace(stream.memory.scale, mean=arrays["mean"].copy(), deviation=arrays["deviation"].copy())
         stream.memory, stream.scaled = replace(stream.memory, scale=scale), bool(state["scaled"])
-        stream.answers = _answers_from_arrays(arrays, state, stream.times.dtype)
+        stream.answers = answers_from_arrays(arrays, state, stream.times.dtype)
     except (AttributeError, KeyError, OptionError, SafetensorError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder} is damaged: {error!r}; open a new stream") from error
 
@@ -548,37 +568,3 @@ def _moments_of(timestamps: Any, *, is_integer: bool, series_id: str) -> TimeArr
         ) from error
     moments = [(one if one.tzinfo is None else one.tz_convert("UTC").tz_localize(None)).to_datetime64() for one in stamps]
     return np.asarray(moments, dtype="M8[ns]")
-
-
-FIELDS = ("score", "p_value", "severity")
-WIDE = ("values", "expected", "lower", "upper")
-TRUTHS = ("alarm", "provisional")
-
-
-def _answers_to_arrays(points: Sequence[Point], channels: int) -> dict[str, np.ndarray]:
-    """Remembered answers as arrays."""
-
-    def column(name: str, kind: npt.DTypeLike) -> np.ndarray:
-        return np.asarray([getattr(one, name) for one in points], dtype=kind)
-
-    found = {"answer.times": np.asarray([moment_number(one.timestamp) for one in points], dtype=np.int64)}
-    found |= {f"answer.{name}": column(name, np.float64) for name in FIELDS}
-    found |= {f"answer.{name}": column(name, np.float64).reshape(-1, channels) for name in WIDE}
-    return found | {f"answer.{name}": column(name, np.int8) for name in TRUTHS}
-
-
-def _answers_from_arrays(arrays: dict[str, np.ndarray], state: dict[str, Any], kind: npt.DTypeLike) -> "OrderedDict[int, Point]":
-    found: OrderedDict[int, Point] = OrderedDict()
-    times: IntArray = arrays["answer.times"]
-    moments = times.view("M8[ns]") if np.dtype(kind).kind == "M" else times
-    for i, key in enumerate(times.tolist()):
-        fields: dict[str, Any] = {name: float(arrays[f"answer.{name}"][i]) for name in FIELDS}
-        fields |= {name: tuple(arrays[f"answer.{name}"][i].tolist()) for name in WIDE}
-        fields |= {name: bool(arrays[f"answer.{name}"][i]) for name in TRUTHS}
-        found[key] = Point(
-            timestamp=moments[i] if np.dtype(kind).kind == "M" else key,
-            **fields,
-            reason=state["reasons"][i],
-            event_id=state["event_ids"][i],
-        )
-    return found

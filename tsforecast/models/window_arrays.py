@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsforecast.models.detector import Core, Evidence, Rows, refuse_short
-from tsforecast.models.evidence import centred_mean, trailing_mean
+from tsforecast.models.evidence import centred_mean, judgeable, trailing_mean
 from tsforecast.panel import FloatArray
 
 AT_ONCE = 1024  # windows worked on together: what is made of them stays below some 20 MB
@@ -55,11 +55,12 @@ class WindowScoreCore(Core):
     def _scores(self, rows: Rows, newest: int) -> FloatArray:
         """Scores of the windows that end at the `newest` last rows, (newest, C); NaN where too little is observed."""
         found = np.full((newest, rows.values.shape[1]), np.nan)
+        judged = judgeable(np.isfinite(rows.values), self.window, self.least_seen)[len(rows) - newest :]
         for c in range(found.shape[1]):
             windows = ending_windows(rows.values[:, c], self.window)[len(rows) - newest :]
             for part in chunks(newest):
                 filled, seen = without_holes(windows[part])
-                enough = seen_enough(seen, self.least_seen)
+                enough = judged[part, c]
                 if enough.any():
                     found[part, c][enough] = self.window_scores(filled[enough], seen[enough])
         return found
@@ -77,12 +78,6 @@ def ending_windows(values: FloatArray, width: int) -> FloatArray:
         return np.zeros((0, width))
     padded = np.concatenate([np.full(width - 1, np.nan), values])
     return np.lib.stride_tricks.sliding_window_view(padded, width)
-
-
-def seen_enough(seen: BoolArray, share: float) -> BoolArray:
-    """Which windows are observed for that share of their steps: (B, w) -> (B,)."""
-    found: BoolArray = seen.sum(axis=1) >= share * seen.shape[1]
-    return found
 
 
 def without_holes(windows: FloatArray) -> tuple[FloatArray, BoolArray]:

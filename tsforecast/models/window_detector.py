@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from tsforecast.errors import OptionError
 from tsforecast.models.base import Callback
-from tsforecast.models.detector import LEAST_SEEN, Core, Detector, Evidence, Rows, refuse_short
+from tsforecast.models.detector import Core, Detector, Evidence, Rows, refuse_short
 from tsforecast.models.detector_tape import Column, Overlap, Tape
 from tsforecast.models.detector_windows import OPEN, check_window, choose_window
-from tsforecast.models.evidence import centred_mean
+from tsforecast.models.evidence import LEAST_SEEN, centred_mean
 from tsforecast.models.feeding import OF_THE_CLOCK, as_epoch
 from tsforecast.nn.autoencoder import WindowAutoencoder
 from tsforecast.nn.config import TrainConfig
@@ -264,6 +264,7 @@ class WindowCore(Core):
         after, before = torch.full((steps + 1,), torch.nan), torch.full((steps + w,), torch.nan)
         errors = Overlap(column, self.least_seen) if overlaps else None
         said_of = Overlap(column, LEAST_SEEN) if overlaps and means else None
+        enough = column.judgeable(self.least_seen)
         with torch.inference_mode():
             for start, count in column.chunks(first):
                 values, seen = column.windows(start, count)
@@ -271,7 +272,7 @@ class WindowCore(Core):
                 said, wrong = self.errors_of(network, values, seen, complete=complete, keep=said_of is not None)
                 rows = slice(start, start + count)
                 covered = None if complete else seen.sum(1)
-                judged = None if covered is None else covered >= self.least_seen * w
+                judged = None if covered is None else enough[rows]
                 told = None if covered is None else covered >= LEAST_SEEN * w
                 mean = wrong.sum(0) / w if covered is None else (wrong * seen.T).sum(0) / covered.clamp(min=1)
                 window_error[rows] = _where(judged, mean)

@@ -13,7 +13,7 @@ import numpy as np
 from tsforecast.models.base import About, Callback
 from tsforecast.models.detector import Core, Detector, Evidence, Rows
 from tsforecast.models.detector_windows import check_window, choose_window
-from tsforecast.models.evidence import centred_mean, trailing_mean
+from tsforecast.models.evidence import LEAST_SEEN, centred_mean, judgeable, trailing_mean
 from tsforecast.nn.config import TrainConfig
 from tsforecast.panel import FloatArray
 
@@ -62,11 +62,11 @@ class WindowEnergyCore(Core):
     def evidence(self, rows: Rows) -> Evidence:
         energy = rows.values**2
         there = np.isfinite(energy)
-        seen = np.cumsum(np.concatenate([np.zeros((self.window, there.shape[1]), dtype=np.int64), there]), axis=0)
-        enough = there & (2 * (seen[self.window :] - seen[: -self.window]) >= self.window)
+        enough = there & judgeable(there, self.window, self.least_seen)
+        beside = there & (centred_mean(there.astype(np.float64), self.window) >= LEAST_SEEN)
         return Evidence(
             causal=np.where(enough, trailing_mean(energy, self.window), np.nan)[None],
-            revised=np.where(there, centred_mean(energy, self.window), np.nan)[None],
+            revised=np.where(beside, centred_mean(energy, self.window), np.nan)[None],
             expected=np.zeros_like(energy),
             revised_expected=np.zeros_like(energy),
         )

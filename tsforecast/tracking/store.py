@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 DATABASES = ("postgresql", "mysql", "mssql")  # beside sqlite
+HALF_MADE = "_alembic_tmp_"  # begins the names of tables that a migration makes and renames
 LOCK_WAIT_S = 5.0  # how long opening waits for somebody else's lock on a SQLite file
 PROBE_TIMEOUT_S = 5.0  # for the first answer of a server
 
@@ -143,11 +144,13 @@ def open_store(uri: str | None, folder: str | os.PathLike[str]) -> Store:
         return Store(uri=address, artifacts=None, client=_connect(address))
     if scheme == "sqlite":
         path = Path(address.partition("///")[2].partition("?")[0]).resolve()
-        _probe_sqlite(path)
+        artifacts = path.parent / "artifacts"
+        there = _has_tables(path)
         with _one_at_a_time(path):  # two processes must not create the tables at once
-            return Store(uri=address, artifacts=path.parent / "artifacts", client=_connect(address))
-    artifacts = home / "artifacts" if scheme in DATABASES else None
-    return Store(uri=address, artifacts=artifacts, client=_connect(address))
+            if not there and not _has_tables(path):  # another process may have made them while this one waited
+                _make_sqlite(path, artifacts)
+            return Store(uri=address, artifacts=artifacts, client=_connect(address))
+    return Store(uri=address, artifacts=home / "artifacts" if scheme in DATABASES else None, client=_connect(address))
 
 
 def _connect(uri: str) -> "MlflowClient":
@@ -155,17 +158,30 @@ def _connect(uri: str) -> "MlflowClient":
     import_mlflow()
     from mlflow import MlflowClient
 
+    with _opening(uri):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def _opening(uri: str) -> Iterator[None]:
+    """Let mlflow open the store in the block; whatever goes wrong becomes a TrackingError about `uri`."""
     try:
         with harmless_warnings():
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            client.search_experiments(max_results=1)
+            yield
     except Exception as error:  # mlflow lets through what the driver raises: any class, any package
-        raise TrackingError(
-            f"the tracking store {without_password(uri)} cannot be opened: {_said(error, uri)}; "
+        hint = (
             "check the address and that it is running, and for a database that its driver is installed and its schema is "
             f"up to date (`mlflow db upgrade {without_password(uri)}`)"
+        )
+        if HALF_MADE in str(error):
+            hint = (
+                "a process was killed while it made or upgraded this database; restore a copy, or move it away to begin a new one"
+            )
+        raise TrackingError(
+            f"the tracking store {without_password(uri)} cannot be opened: {_said(error, uri)}; {hint}"
         ) from error
-    return client
 
 
 def _probe_server(uri: str) -> None:
@@ -185,19 +201,63 @@ def _probe_server(uri: str) -> None:
         ) from error
 
 
-def _probe_sqlite(path: Path) -> None:
-    """Hear in words what is wrong with the file; mlflow would retry for minutes."""
+def _has_tables(path: Path) -> bool:
+    """Whether there is a SQLite database that holds anything; in words what is wrong with it, mlflow would retry for minutes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():  # connecting would make an empty file
+            return False
         with closing(sqlite3.connect(path, timeout=LOCK_WAIT_S)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return int(count) > 0
     except (OSError, sqlite3.Error) as error:
-        hints = {
-            "locked": "another process holds it; wait for that process or end it",
-            "not a database": "move the file away or name another one",
-        }
-        hint = next((hint for sign, hint in hints.items() if sign in str(error)), "check that the folder can be written")
-        raise TrackingError(f"the tracking store {path} cannot be opened: {error}; {hint}") from error
+        raise _cannot_open(path, error) from error
+
+
+def _cannot_open(path: Path, error: Exception) -> TrackingError:
+    hints = {
+        "locked": "another process holds it; wait for that process or end it",
+        "not a database": "move the file away or name another one",
+    }
+    hint = next((hint for sign, hint in hints.items() if sign in str(error)), "check that the folder can be written")
+    return TrackingError(f"the tracking store {path} cannot be opened: {error}; {hint}")
+
+
+def _make_sqlite(path: Path, artifacts: Path) -> None:
+    """Make a database with all tables aside, and give it its name when it is whole.
+
+    mlflow creates the tables of its first release and migrates them, one statement after the other for seconds; what a kill
+    leaves half-made can never be opened again. Under the name aside it is thrown away by the next process.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        _remove_sqlite(aside)  # of a process that was killed
+        aside.touch()  # a folder that cannot be written says so here, at once
+        _migrate(f"sqlite:///{aside}", artifacts, of=path)
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)  # of a deleted database, it would be played into this one
+        aside.replace(path)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    finally:
+        _remove_sqlite(aside)
+
+
+def _migrate(uri: str, artifacts: Path, *, of: Path) -> None:
+    """Let mlflow make its tables in the empty file at `uri`, and close that; errors speak of the file `of`."""
+    import_mlflow()
+    with _opening(f"sqlite:///{of}"):
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        store = SqlAlchemyStore(uri, artifacts.as_uri())  # type: ignore[no-untyped-call]  # mlflow types this one not
+        store.engine.dispose()  # an open connection would go on with the name aside
+
+
+def _remove_sqlite(path: Path) -> None:
+    for one in (path, path.with_name(f"{path.name}-journal")):
+        with suppress(OSError):  # where a file cannot be removed, none can be written, and that is told
+            one.unlink()
 
 
 @contextmanager
