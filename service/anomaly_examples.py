@@ -375,7 +375,7 @@ SCORE_EXAMPLES: dict[str, dict[str, Any]] = {
         "answer": {
             "model": {
                 "name": "load",
-                "version": "844ad92cfd97",
+                "version": "6b733dcbdb05",
                 "architecture": "window_energy",
                 "trained_until": "2026-01-13T11:00:00",
             },
@@ -418,7 +418,7 @@ FEEDBACK_EXAMPLES: dict[str, dict[str, Any]] = {
                 "end": "2026-01-13T13:00:00",
                 "label": "true alarm",
                 "event": None,
-                "at": "2026-11-26T18:15:39+00:00",
+                "at": "2026-11-26T18:34:44+00:00",
                 "series": "a",
             },
             "new": True,

@@ -178,6 +178,17 @@ def test_every_member_judges_windows_as_full_as_the_whole_does(name: str) -> Non
     assert {one.least_seen for one in (core, *getattr(core, "cores", ()))} == {fitted(name).facts.least_seen}
 
 
+def test_rows_behind_the_fit_have_the_scores_that_they_have_behind_the_whole_history(name: str) -> None:
+    detector, history = fitted(name), usual_panel().select([0])
+    later = ordinary(900, seed=0)[600:]
+    alone = panel_of([later], ids=["s0"], start=START + 600 * HOUR)
+    whole = panel_of([np.concatenate([history.target, later])], ids=["s0"])
+    memory = detector.memories["s0"]
+    short, long = (detector.series_scores(panel, 0, memory) for panel in (alone, whole))
+    assert_same(name, short.causal, long.causal[600:])
+    assert_same(name, short.revised, long.revised[600:])
+
+
 def test_the_same_panel_and_seed_give_the_same_scores(name: str) -> None:
     for revised in (False, True):
         first, again = (one.scores(usual_panel(), revised=revised) for one in (fitted(name), fit(name, usual_panel())))

@@ -10,7 +10,7 @@ import tsforecast
 from tsforecast.anomaly.alarms import AlarmRules
 from tsforecast.anomaly.report import REASONS, AnomalyReport, severity_of
 from tsforecast.errors import CovariateError, FrequencyError, HistoryTooShort, OptionError, SchemaError
-from tsforecast.models.detector_fitting import recalibrated
+from tsforecast.models.detector_fitting import looked_back_on, recalibrated
 from tsforecast.models.fitted_detector import FittedDetector
 from tsforecast.models.judging import SeriesJudge
 from tsforecast.models.window_energy import WindowEnergy
@@ -341,8 +341,8 @@ def test_what_is_remembered_moves_on_with_a_recalibration(network: FittedDetecto
     hours = pd.date_range(HOURS[FITTED], periods=rows, freq="h")
     again = recalibrated(network, panel_of(values_of()[FITTED : FITTED + rows], hours=hours))
     memory = again.memories["a"]
-    assert memory.tail_times[-1] == hours[-1] and len(memory.tail) == network.core.reach
-    np.testing.assert_allclose(memory.tail, values_of()[: FITTED + rows][-network.core.reach :])
+    assert memory.tail_times[-1] == hours[-1] and len(memory.tail) == looked_back_on(network.core)
+    np.testing.assert_allclose(memory.tail, values_of()[: FITTED + rows][-looked_back_on(network.core) :])
     later = panel_of(values_of()[FITTED + rows :][:50], hours=HOURS[FITTED + rows :])
     assert np.isfinite(again.score(later).score).all()
 

@@ -131,7 +131,7 @@ def recalibrated(detector: FittedDetector, panel: Panel, labels: IntArray | None
         if series_id in detector.memories and (new := int(memory.new(rows.timestamps[before:]).sum())) >= LEAST_HELD_OUT:
             held = max(held, new)
         judged = _judged(core, rows, known[_span(panel, series)], held=held, before=before)
-        kept = slice(max(before + len(values) - max(core.reach, 1), 0), None)
+        kept = slice(max(before + len(values) - looked_back_on(core), 0), None)
         tail = np.concatenate([memory.tail[len(memory.tail) - before :], values])[kept]
         if not judged.held and series_id not in detector.memories:
             continue  # too few rows to know it by
@@ -157,6 +157,11 @@ def held_out(rows: int) -> int:
     """How many of the newest rows of a series calibrate."""
     count = int(rows * HELD_OUT)
     return count if count >= LEAST_HELD_OUT else 0
+
+
+def looked_back_on(core: Core) -> int:
+    """Rows of a series that are remembered: the causal evidence of the next step reads `reach` of them, the revised some more."""
+    return core.reach + core.width
 
 
 def _least_seen(series: Sequence[Rows]) -> float:
@@ -244,7 +249,7 @@ def _memory(
     units = np.where(np.isfinite(judged.units), judged.units, units)
     scores, vouched = _calibration_scores(core, panel, series, judged=judged, units=units, labels=labels)
     values = _without_anomalies(panel, series, labels)
-    first = max(len(values) - max(core.reach, 1), 0)
+    first = max(len(values) - looked_back_on(core), 0)
     span = slice(int(panel.offsets[series]) + first, int(panel.offsets[series + 1]))
     return Memory(
         scale=scale,
