@@ -418,7 +418,7 @@ FEEDBACK_EXAMPLES: dict[str, dict[str, Any]] = {
                 "end": "2026-01-13T13:00:00",
                 "label": "true alarm",
                 "event": None,
-                "at": "2026-11-26T18:34:44+00:00",
+                "at": "2026-11-26T18:44:53+00:00",
                 "series": "a",
             },
             "new": True,

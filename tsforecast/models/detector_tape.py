@@ -47,6 +47,8 @@ class Column:
 
     def judgeable(self, least_seen: float) -> Tensor:
         """Which of the windows that end at each step are judged, (T,), see `evidence.judgeable`."""
+        if self.complete:
+            return torch.arange(self.steps) >= self.first_with(least_seen)
         seen = self.seen[self.before : self.before + self.steps].numpy() > 0
         return torch.from_numpy(judgeable(seen[:, None], self.window, least_seen)[:, 0])
 
@@ -62,8 +64,12 @@ class Column:
 
     def chunks(self, first: int = 0) -> Iterator[tuple[int, int]]:
         """(first step, count) of the windows that end at step `first` or later, a chunk at a time."""
-        for start in range(max(first, self.first_with(LEAST_SEEN)), self.steps, CHUNK):
-            yield start, min(CHUNK, self.steps - start)
+        start = max(first, self.first_with(LEAST_SEEN))
+        if self.complete and start < (whole := min(self.window, self.steps)):
+            yield start, whole - start  # those that begin before the first step, alone: the others have no holes
+            start = whole
+        for at in range(start, self.steps, CHUNK):
+            yield at, min(CHUNK, self.steps - at)
 
 
 class Overlap:
