@@ -105,7 +105,7 @@ def measure(name: str, rows: int, noise: float, models: list[str], seed: int) ->
         if "network" not in found:
             memory = detector.memories["a"]
             rows_of_fit, before = detector.looking_back(panel, 0, memory)
-            found["network"] = memory.scale.back(detector.core.reconstruct(rows_of_fit))[before:, 0]
+            found["network"] = memory.scale.back(detector.core.reconstructions(rows_of_fit)[0])[before:, 0]
     errors = {way: round(float(np.sqrt(np.nanmean((one - truth) ** 2))), 4) for way, one in found.items()}
     return {"series": name, "rows": rows, "noise": noise, "seed": seed, **errors}
 

@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.app import create_app
+from service.model_store import FolderStore
 from service.settings import Settings
 from tests.service.fakes import MemoryStore, ramp_flow
 
@@ -15,6 +17,20 @@ with warnings.catch_warnings():
     # Starlette announces a successor of httpx, which has nothing to do with what is tested here.
     warnings.filterwarnings("ignore", message=".*httpx.*")
     from starlette.testclient import TestClient
+
+
+def restartable(models: Path) -> Iterator[Callable[..., TestClient]]:
+    """started(state_dir=…) -> a client of the models in a folder; one that starts later finds what those before it left."""
+    with ExitStack() as stack:
+
+        def started(**settings: Any) -> TestClient:
+            stack.close()  # ends the service before
+            chosen = Settings(**{"refresh_seconds": 3600.0, "state_seconds": 3600.0} | settings)
+            app = create_app(models=FolderStore(models), settings=chosen)
+            app.state.services.models.refresh()
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield started
 
 
 @pytest.fixture

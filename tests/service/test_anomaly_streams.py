@@ -3,19 +3,15 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from service.app import create_app
 from service.feedback import Feedback, Verdict
 from service.known_events import KnownEvents
-from service.model_store import FolderStore
-from service.settings import Settings
-from tests.service.conftest import TestClient
+from tests.service.conftest import TestClient, restartable
 from tests.service.fakes import panel_of
 from tests.service.test_anomalies_route import HOURS, moment, part, store_detectors, values
 from tests.service.test_forecast_route import problem
@@ -35,16 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def serve(models: Path) -> Iterator[Serve]:
     """serve(state_dir=…) -> a client; one that is started later finds what those before it have left."""
-    with ExitStack() as stack:
-
-        def started(**settings: Any) -> TestClient:
-            stack.close()  # ends the service before
-            chosen = Settings(**{"refresh_seconds": 3600.0, "state_seconds": 3600.0} | settings)
-            app = create_app(models=FolderStore(models), settings=chosen)
-            app.state.services.models.refresh()
-            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
-
-        yield started
+    yield from restartable(models)
 
 
 def judged(client: TestClient, *series: Any, **fields: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from service.app import create_app
 from service.detectors import FORGOTTEN, REFITTED, UNREADABLE
 from service.model_store import FolderStore
 from service.settings import Settings
-from tests.service.conftest import TestClient
+from tests.service.conftest import TestClient, restartable
 from tests.service.test_anomalies_route import FIT, HOURS, moment, part, store_detectors, values
 from tests.service.test_forecast_route import problem
 from tsforecast.preprocessing.validate import panel_from_lists
@@ -35,16 +34,7 @@ def serve(stored: Path, tmp_path: Path) -> Iterator[Serve]:
     """serve(state_dir=…) -> a client; one that is started later finds what those before it have left."""
     models = tmp_path / "models"
     shutil.copytree(stored, models)
-    with ExitStack() as stack:
-
-        def started(**settings: Any) -> TestClient:
-            stack.close()  # ends the service before
-            chosen = Settings(**{"refresh_seconds": 3600.0, "state_seconds": 3600.0} | settings)
-            app = create_app(models=FolderStore(models), settings=chosen)
-            app.state.services.models.refresh()
-            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
-
-        yield started
+    yield from restartable(models)
 
 
 def posted(client: TestClient, *series: Any, **fields: Any) -> Any:

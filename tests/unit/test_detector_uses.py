@@ -72,7 +72,7 @@ def test_denoising_takes_little_noise_out_though_the_network_flattens_what_it_se
     clean, noisy = course(7, noise=0.0), course(7, noise=noise)
     scale = detector.memories["s0"].scale
     (rows, _, _), *_ = _each_series(detector, panel_of(noisy))
-    flat = scale.back(detector.core.reconstruct(rows))[:, 0]
+    flat = scale.back(detector.core.reconstructions(rows)[0])[:, 0]
     assert np.std(flat - clean) > noise  # the error of the network itself is larger than the noise
     said = detector.denoise(panel_of(noisy))
     assert np.std(said.target - clean) < 0.9 * np.std(noisy - clean)

@@ -107,13 +107,9 @@ class Core(ABC):
 
     # What some detectors can do besides; `About.uses` names it.
 
-    def reconstruct(self, rows: Rows) -> FloatArray:
-        """Rows without their noise and their holes, (T, C), standardised: each step from all windows that cover it."""
-        raise NotImplementedError
-
     def reconstructions(self, rows: Rows) -> list[FloatArray]:
-        """The same by each network that the core has."""
-        return [self.reconstruct(rows)]
+        """What each network that the core has makes of rows, (T, C) each, standardised: the mean of all windows over a step."""
+        raise NotImplementedError
 
     def encode(self, rows: Rows, *, every: int) -> tuple[IntArray, FloatArray]:
         """(last row of each window (W,), its latent features (W, C, D)), a window each `every` steps."""

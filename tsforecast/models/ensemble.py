@@ -151,9 +151,6 @@ class EnsembleCore(Core):
             raise OptionError(f"no member of this ensemble, {names}, can {use}", field="members")
         return able[0]
 
-    def reconstruct(self, rows: Rows) -> FloatArray:
-        return self._able("denoise").reconstruct(rows)
-
     def reconstructions(self, rows: Rows) -> list[FloatArray]:
         return self._able("impute").reconstructions(rows)
 

@@ -328,9 +328,6 @@ class WindowCore(Core):
 
     # Other uses
 
-    def reconstruct(self, rows: Rows) -> FloatArray:
-        return self._reconstruction(rows, 0)
-
     def reconstructions(self, rows: Rows) -> list[FloatArray]:
         return [self._reconstruction(rows, v) for v in range(len(self.windows))]
 
